@@ -1,0 +1,432 @@
+"""The run file: one TOML file that says everything about a run, checked before anything is computed.
+
+Each field below is declared once, with its default and its description; the declaration reads the file, checks
+it and writes the commented template of ``invbgc init``.
+"""
+
+import difflib
+import re
+import textwrap
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from invbgc.constants import PREINDUSTRIAL_PCO2
+from invbgc.errors import InputError
+
+TRACERS = ("DIP", "DIC", "ALK", "O2", "DOC")
+"""Observed tracers, in the order of the misfit terms."""
+
+CIRCULATIONS = ("two_box", "few_box", "column", "embedded", "embedded_8deg")
+"""Circulations known by name; anything else is a path."""
+
+DATASETS = ("embedded", "wang2023")
+"""Datasets known by name; anything else is a path."""
+
+PARAMETER_ALIASES = {
+    "sigma_P": "sigP",
+    "Q10_P": "Q10P",
+    "kappa_dP": "kdP",
+    "b_P_slope": "bP_T",
+    "b_P": "bP",
+    "alpha": "alpha",
+    "beta": "beta",
+    "sigma_C": "sigC",
+    "kappa_ru": "kru",
+    "kappa_rd": "krd",
+    "eta": "etau",
+    "b_C_slope": "bC_T",
+    "b_C": "bC",
+    "d_PIC": "d",
+    "Q10_C": "Q10C",
+    "kappa_dC": "kdC",
+    "rain_ratio_slope": "R_Si",
+    "rain_ratio": "rR",
+    "P_to_C_slope": "cc",
+    "P_to_C_intercept": "dd",
+    "r_O2C": "rO2C",
+}
+"""Parameter names and the names of Wang et al. (2023) in the authors' tables."""
+
+Tracer = Literal["DIP", "DIC", "ALK", "O2", "DOC"]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RunSection(_Section):
+    """What the run is called and where it writes."""
+
+    name: str = Field(
+        default="embedded", min_length=1, description="Title of the run, printed on the report."
+    )
+    output: Path = Field(
+        default=Path("runs/embedded"),
+        description="Folder for fit.nc, report.html, the log and the checkpoints; relative to this file.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of every random number drawn.")
+
+
+class CirculationSection(_Section):
+    """The ocean circulation: the transport operator and its grid."""
+
+    name: str = Field(
+        default="embedded", description=f"A name ({', '.join(CIRCULATIONS)}) or the path of an operator file."
+    )
+    coarsen: int = Field(
+        default=1,
+        ge=1,
+        description="Merge blocks of this many boxes in each horizontal direction; 1 keeps all.",
+    )
+
+
+class DatasetSection(_Section):
+    """The forcing fields and the observations."""
+
+    name: str = Field(
+        default="embedded", description=f"A name ({', '.join(DATASETS)}) or the path of a netCDF dataset."
+    )
+    source: Path | None = Field(default=None, description="wang2023: folder with the authors' data files.")
+    dic: Literal["anthropogenic_removed", "raw"] | None = Field(
+        default=None, description="wang2023: DIC without (the default) or with anthropogenic carbon."
+    )
+    npp: str | None = Field(default=None, description="wang2023: net primary production product.")
+
+
+class ModelSection(_Section):
+    """Choices within the phosphorus, carbon and oxygen model."""
+
+    labile: Literal["off", "satellite_residual"] = Field(
+        default="off",
+        description="Labile DOC production: none (first round), or satellite minus modelled production.",
+    )
+    c_to_p: Literal["observed_phosphate", "modelled_phosphate"] = Field(
+        default="observed_phosphate", description="Phosphate that sets the C:P ratio of production."
+    )
+    exponent_layers: Literal[2, 3] = Field(
+        default=3,
+        description="Number of surface layers whose mean temperature sets the particle exponents b.",
+    )
+    chemistry_units: Literal["consistent", "released"] = Field(
+        default="consistent",
+        description="Convert mmol m-3 to umol kg-1 before the carbonate system; the released code does not.",
+    )
+    sinking: Literal["upwind", "exact"] = Field(
+        default="upwind", description="Particle flux: upwind scheme of the paper, or the exact power law."
+    )
+    kappa_p_days: Positive = Field(
+        default=30.0, description="Dissolution time of POP and POC, days; fluxes do not depend on it."
+    )
+    kappa_l_hours: Positive = Field(
+        default=12.0, description="Respiration time of labile DOC, hours (the paper: 12 or 24)."
+    )
+    pco2_atm: Positive = Field(default=PREINDUSTRIAL_PCO2, description="Atmospheric pCO2, uatm.")
+
+
+class ParametersSection(_Section):
+    """Where the parameters start and which stay fixed."""
+
+    start: str = Field(
+        default="first_guess", description="first_guess, published, or the path of a parameter table (CSV)."
+    )
+    freeze: tuple[str, ...] = Field(default=(), description="Names of the parameters that are not fitted.")
+    overrides: dict[str, float] = Field(
+        default={},
+        description="Start values that replace those of 'start', for example { b_C = 0.65, eta = 0.98 }.",
+    )
+
+
+class ObservationsSection(_Section):
+    """Which tracers the model is compared with, and how much each counts."""
+
+    tracers: tuple[Tracer, ...] = Field(default=TRACERS, min_length=1, description="Tracers in the misfit.")
+    weights: dict[Tracer, Positive] = Field(
+        default={},
+        description="Factor s of each misfit term, for example { DOC = 0.5 }; 1 where none is given.",
+    )
+
+
+class SolverSection(_Section):
+    """The sparse direct solver."""
+
+    backend: Literal["auto", "superlu", "pardiso"] = Field(
+        default="auto", description="auto takes the fastest one installed."
+    )
+
+
+class FitSection(_Section):
+    """The search for the most probable parameters."""
+
+    method: Literal["newton", "optax"] = Field(
+        default="newton", description="Trust-region Newton, or a first-order optimiser."
+    )
+    gtol: Positive = Field(default=1e-8, description="Converged when no component of the gradient is larger.")
+    max_evaluations: int = Field(
+        default=100, ge=1, description="Stop after this many evaluations; a rerun continues."
+    )
+    start_radius: Positive = Field(
+        default=0.3, description="First trust radius, in log (or linear) parameter units."
+    )
+
+
+class LaplaceSection(_Section):
+    """The Gaussian approximation that gives the error bars."""
+
+    scaling: Literal["authors", "all", "effective"] = Field(
+        default="authors",
+        description="Observations counted as independent: DIP, DIC and O2 boxes; all; or fewer, for correlation.",
+    )
+
+
+class RunFile(_Section):
+    """A whole run; every section has defaults, so that an empty file is the embedded run."""
+
+    run: RunSection = RunSection()
+    circulation: CirculationSection = CirculationSection()
+    dataset: DatasetSection = DatasetSection()
+    model: ModelSection = ModelSection()
+    parameters: ParametersSection = ParametersSection()
+    observations: ObservationsSection = ObservationsSection()
+    solver: SolverSection = SolverSection()
+    fit: FitSection = FitSection()
+    laplace: LaplaceSection = LaplaceSection()
+
+
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "embedded": {},
+    "embedded_8deg": {
+        "run": {"name": "embedded_8deg", "output": Path("runs/embedded_8deg")},
+        "circulation": {"name": "embedded_8deg"},
+    },
+    "wang2023_4deg": {
+        "run": {"name": "wang2023_4deg", "output": Path("runs/wang2023_4deg")},
+        "dataset": {
+            "name": "wang2023",
+            "source": Path("wang2023_observations"),
+            "dic": "anthropogenic_removed",
+        },
+    },
+}
+"""Ready-made runs by name; each entry replaces the defaults of a section."""
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """Say which valid names a mistyped one may have meant, then list all.
+
+    Args:
+        word: what was found.
+        valid: the names that would have been accepted.
+
+    Returns:
+        A sentence such as ``Did you mean 'labile'? Valid: labile, c_to_p.``
+    """
+    names = list(dict.fromkeys(valid))
+    folded = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(word.casefold(), folded, n=2, cutoff=0.55)
+    meant = [folded[name] for name in close]
+    meant += [
+        name
+        for name, alias in PARAMETER_ALIASES.items()
+        if alias == word and name in names and name not in meant
+    ]
+    hint = f"Did you mean {' or '.join(repr(name) for name in meant)}? " if meant else ""
+    return f"{hint}Valid: {', '.join(names)}."
+
+
+def preset(name: str) -> RunFile:
+    """Return a ready-made run.
+
+    Args:
+        name: a key of ``PRESETS``.
+
+    Returns:
+        The run, with paths relative to the working folder.
+
+    Raises:
+        InputError: no preset has this name.
+    """
+    if name not in PRESETS:
+        raise InputError(f"there is no preset {name!r}. {nearest(name, PRESETS)}")
+    return RunFile.model_validate(PRESETS[name])
+
+
+def read_run(path: str | Path) -> RunFile:
+    """Read a run file and check every key, type and choice.
+
+    Args:
+        path: TOML file; relative paths inside it are taken from its folder.
+
+    Returns:
+        The run with absolute paths. ``runcheck.validate_run`` checks what lies outside the file.
+
+    Raises:
+        InputError: the file is missing, is not TOML, or holds an unknown key or a wrong value.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(
+            f"cannot read the run file {path}: {reason}. Write one with: invbgc init {path}"
+        ) from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}.") from error
+    try:
+        run = RunFile.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(item, text, path) for item in error.errors()]
+        raise InputError(join_problems(problems)) from error
+    return _with_folder(run, path.resolve().parent)
+
+
+def write_template(path: str | Path, name: str = "embedded", overwrite: bool = False) -> Path:
+    """Write a commented run file.
+
+    Args:
+        path: the file to write.
+        name: a key of ``PRESETS``.
+        overwrite: replace an existing file.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: the preset is unknown, or the file exists, or its folder cannot be written.
+    """
+    path = Path(path)
+    text = to_toml(preset(name))
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; choose another name, or overwrite it with --force.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}.") from error
+    return path
+
+
+def to_toml(run: RunFile, comments: bool = True) -> str:
+    """Write a run as TOML text that reads back to the same run.
+
+    Args:
+        run: the run.
+        comments: explain every key and show those that are not set.
+
+    Returns:
+        The text.
+    """
+    lines = [f"# invbgc run file: {run.run.name}", "# Run it with: invbgc fit FILE", ""] if comments else []
+    for section_name, section_field in RunFile.model_fields.items():
+        section = getattr(run, section_name)
+        if comments and section_field.annotation is not None:
+            lines.append(f"# {(section_field.annotation.__doc__ or '').strip()}")
+        lines.append(f"[{section_name}]")
+        for key, field in type(section).model_fields.items():
+            if comments:
+                choices = _choices(field.annotation) if key != "tracers" else ""
+                lines += textwrap.wrap(
+                    f"{field.description}{choices}", 108, initial_indent="# ", subsequent_indent="# "
+                )
+            value = getattr(section, key)
+            if value is not None:
+                lines.append(f"{key} = {_toml_value(value)}")
+            elif comments:
+                lines.append(f'# {key} = "..."')
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _with_folder(run: RunFile, folder: Path) -> RunFile:
+    """Make the paths of a run absolute, counted from the folder of its file."""
+    updates: dict[str, Any] = {"run": run.run.model_copy(update={"output": folder / run.run.output})}
+    if run.circulation.name not in CIRCULATIONS and Path(run.circulation.name).suffix:
+        updates["circulation"] = run.circulation.model_copy(
+            update={"name": str(folder / run.circulation.name)}
+        )
+    dataset: dict[str, Any] = {}
+    if run.dataset.name not in DATASETS and Path(run.dataset.name).suffix:
+        dataset["name"] = str(folder / run.dataset.name)
+    if run.dataset.source is not None:
+        dataset["source"] = folder / run.dataset.source
+    updates["dataset"] = run.dataset.model_copy(update=dataset)
+    if run.parameters.start not in ("first_guess", "published"):
+        updates["parameters"] = run.parameters.model_copy(
+            update={"start": str(folder / run.parameters.start)}
+        )
+    return run.model_copy(update=updates)
+
+
+def _explain(item: Any, text: str, path: Path) -> str:
+    """Turn one finding of the validator into a sentence with place and remedy."""
+    location = [str(part) for part in item["loc"]]
+    section, key = location[0], location[1] if len(location) > 1 else ""
+    found = item.get("input")
+    line = _line_of(text, section, key)
+    place = f"{path}{f', line {line}' if line else ''}"
+    if item["type"] == "extra_forbidden":
+        if not key:
+            return f"{place}: there is no section [{section}]. {nearest(section, RunFile.model_fields)}"
+        kind = RunFile.model_fields[section].annotation
+        valid = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+        return f"{place}, [{section}]: unknown key {key!r}. {nearest(key, valid)}"
+    if item["type"] == "literal_error":
+        choices = re.findall(r"'([^']+)'|(\d+)", item["ctx"]["expected"])
+        valid = [word or number for word, number in choices]
+        if location[-1] == "[key]":
+            found = location[-2]
+        return f"{place}, [{section}] {key}: {found!r} is not a choice. {nearest(str(found), valid)}"
+    message = str(item["msg"]).removeprefix("Input ").rstrip(".")
+    return f"{place}, [{section}]{f' {key}' if key else ''}: found {found!r}; it {message}."
+
+
+def _line_of(text: str, section: str, key: str) -> int | None:
+    """Find the line of a key (or of a section) in the text, to point the user at it."""
+    current = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[+\s*([^\]\s]+)\s*\]", line)
+        if header:
+            current = header.group(1)
+            if not key and current == section:
+                return number
+        elif key and current == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
+            return number
+    return None
+
+
+def join_problems(problems: list[str]) -> str:
+    """Put the problems found into one message, numbered when there are several."""
+    if len(problems) == 1:
+        return problems[0]
+    return f"{len(problems)} problems:\n" + "\n".join(
+        f"  {number}. {text}" for number, text in enumerate(problems, 1)
+    )
+
+
+def _choices(annotation: Any) -> str:
+    """The values a key can take, where they are a fixed list."""
+    values = [value for part in (annotation, *get_args(annotation)) for value in get_args(part)]
+    words = [repr(value).replace("'", '"') for value in values if isinstance(value, str | int)]
+    return f" One of: {', '.join(dict.fromkeys(words))}." if len(words) > 1 else ""
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return (
+            "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }"
+            if value
+            else "{}"
+        )
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if isinstance(value, str | Path):
+        text = value.as_posix() if isinstance(value, Path) else value
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value)
