@@ -1,0 +1,1 @@
+"""Sparse linear algebra: factorisations with explicit lifetime, and the JAX-facing linear solve."""

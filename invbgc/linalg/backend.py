@@ -1,0 +1,71 @@
+"""The contract of a sparse direct solver: analyse a pattern once, factor values, solve, free.
+
+A backend is two small classes. `Analysis` belongs to one sparsity pattern and lives as long as its owner; `Factor`
+belongs to one set of values and is freed explicitly. Nothing here knows JAX or the ocean.
+"""
+
+import abc
+import importlib
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import scipy.sparse as sp
+
+from invbgc.errors import InputError
+
+
+class Factor(abc.ABC):
+    """A numeric factorisation A = L U of one matrix."""
+
+    @abc.abstractmethod
+    def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
+        """Solve A x = rhs, or A^T x = rhs; rhs and x are [n, k], float64."""
+
+    @abc.abstractmethod
+    def free(self) -> None:
+        """Give the memory of the factor back; the object must not be used afterwards."""
+
+    @property
+    @abc.abstractmethod
+    def nonzeros(self) -> int:
+        """Number of stored entries of L and U."""
+
+
+class Analysis(abc.ABC):
+    """Ordering and symbolic work for one sparsity pattern, reused by every factorisation."""
+
+    @abc.abstractmethod
+    def factor(self, values: np.ndarray) -> Factor:
+        """Factor the matrix whose CSR values [nnz] are given.
+
+        Raises:
+            ConvergenceError: the matrix is numerically singular.
+        """
+
+
+AnalyseFunction = Callable[[sp.csr_array], Analysis]
+
+#: Backends in order of preference: name -> module with a function ``analyse(pattern) -> Analysis``.
+BACKENDS: Final[dict[str, str]] = {"pardiso": "invbgc.linalg.pardiso", "superlu": "invbgc.linalg.superlu"}
+
+
+def available_backends() -> tuple[str, ...]:
+    """Names of the backends that can run here, the preferred one first."""
+    return tuple(name for name in BACKENDS if importlib.import_module(BACKENDS[name]).is_available())
+
+
+def find_backend(name: str = "auto") -> tuple[str, AnalyseFunction]:
+    """Name and analyse function of a backend; ``"auto"`` takes the fastest one that can run here.
+
+    Raises:
+        InputError: the backend is unknown or cannot run here; the message says what is missing.
+    """
+    if name == "auto":
+        name = available_backends()[0]
+    if name not in BACKENDS:
+        raise InputError(f"unknown sparse solver {name!r}; known: auto, {', '.join(BACKENDS)}")
+    module = importlib.import_module(BACKENDS[name])
+    if not module.is_available():
+        raise InputError(f"the sparse solver {name!r} cannot run here: {module.WHY_ABSENT}")
+    return name, module.analyse

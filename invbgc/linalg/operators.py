@@ -1,0 +1,81 @@
+"""Products with the transport operator in JAX, and the matrices made of transport plus a diagonal."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+
+from invbgc.linalg.system import SparseOperator
+
+
+class RowProduct:
+    """y = T x in JAX for a sparse T whose rows have about as many entries each.
+
+    Rows are padded to equal length, so that the product is a gather and a sum over the last axis, which compiles well
+    on every device.
+
+    Args:
+        matrix: T [n, n].
+    """
+
+    def __init__(self, matrix: sp.csr_array):
+        counts = np.diff(matrix.indptr)
+        width = int(counts.max(initial=1))
+        slot = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
+        row = np.repeat(np.arange(matrix.shape[0]), counts)
+        self._column = np.zeros((width, matrix.shape[0]), dtype=np.int32)
+        self._value = np.zeros((width, matrix.shape[0]))
+        self._column[slot, row] = matrix.indices
+        self._value[slot, row] = matrix.data
+
+    def __call__(self, x):
+        """T x for x [n]."""
+        return jnp.sum(self._value * x[self._column], axis=0)
+
+
+def with_full_diagonal(matrix: sp.csr_array) -> sp.csr_array:
+    """The same matrix in sorted CSR form with every diagonal entry stored, zero or not."""
+    n = matrix.shape[0]
+    coo = matrix.tocoo()
+    full = sp.csr_array(
+        (np.r_[coo.data, np.zeros(n)], (np.r_[coo.row, np.arange(n)], np.r_[coo.col, np.arange(n)])), shape=matrix.shape
+    )
+    full.sum_duplicates()
+    full.sort_indices()
+    return full
+
+
+class ShiftedTransport(SparseOperator):
+    """A(d) = T + diag(d): a tracer that is carried and lost, or gained, locally.
+
+    Args:
+        transport: T [n, n] in s-1.
+        product: its product in JAX, shared between operators on one circulation.
+    """
+
+    def __init__(self, transport: sp.csr_array, product: RowProduct):
+        self._transport = with_full_diagonal(transport)
+        self._product = product
+        rows = np.repeat(np.arange(self.size), np.diff(self._transport.indptr))
+        self._diagonal = np.flatnonzero(rows == self._transport.indices)
+
+    @property
+    def size(self) -> int:
+        """Number of wet boxes."""
+        return self._transport.shape[0]
+
+    @property
+    def pattern(self) -> sp.csr_array:
+        """T with its full diagonal."""
+        return self._transport
+
+    def values(self, coefficients: Sequence[np.ndarray]) -> np.ndarray:
+        """CSR values of T + diag(d), coefficients = (d [n] s-1,)."""
+        values = self._transport.data.copy()
+        values[self._diagonal] += coefficients[0]
+        return values
+
+    def matvec(self, coefficients, x):
+        """T x + d x."""
+        return self._product(x) + coefficients[0] * x

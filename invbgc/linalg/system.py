@@ -1,0 +1,210 @@
+"""A family of sparse matrices with one pattern: its analysis, its live factors, and what they cost.
+
+The matrices are A(c) with coefficients c that change from evaluation to evaluation while the pattern never does. A
+`SparseSystem` hands out an integer *token* for each factorisation (a version number); solves name the token, not the
+matrix, so that no matrix is hashed or shipped per solve. A token stays valid for a while after its factor was freed:
+the coefficients are kept, and the factor is made again if somebody asks.
+"""
+
+import abc
+import hashlib
+import itertools
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from invbgc.errors import ConvergenceError
+from invbgc.linalg.backend import Factor, find_backend
+
+LOG = logging.getLogger("invbgc")
+
+REFINE_ABOVE = 1e-14
+"""Backward error above which a solve is refined."""
+
+FAIL_ABOVE = 1e-8
+"""Backward error above which a refined solve is an error."""
+
+REFINEMENTS = 3
+"""Refinement steps tried before a solve is judged."""
+
+REMEMBERED = 64
+"""Tokens whose coefficients are kept after their factor was freed."""
+
+
+class SparseOperator(abc.ABC):
+    """What a family of matrices A(c) must offer to be factored, multiplied and differentiated."""
+
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """Number of rows."""
+
+    @property
+    @abc.abstractmethod
+    def pattern(self) -> sp.csr_array:
+        """A matrix [size, size] with the common pattern; its values do not matter."""
+
+    @abc.abstractmethod
+    def values(self, coefficients: Sequence[np.ndarray]) -> np.ndarray:
+        """CSR values [nnz] of A(c), on the host with NumPy."""
+
+    @abc.abstractmethod
+    def matvec(self, coefficients, x):
+        """A(c) x for one vector x [size], traceable and differentiable by JAX."""
+
+
+@dataclass
+class Counters:
+    """What the sparse solves cost; counters of several systems add up.
+
+    Attributes:
+        factorisations: numeric factorisations.
+        solves: right-hand sides solved, forward or transposed, refinements not counted.
+        refinements: extra solves spent on refinement.
+        factor_seconds: time spent in factorisations.
+        solve_seconds: time spent in solves, residuals included.
+        max_residual: largest backward error max|b - A x| / max(|A||x| + |b|) after refinement.
+    """
+
+    factorisations: int = 0
+    solves: int = 0
+    refinements: int = 0
+    factor_seconds: float = 0.0
+    solve_seconds: float = 0.0
+    max_residual: float = 0.0
+
+    def __add__(self, other: "Counters") -> "Counters":
+        total = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        total["max_residual"] = max(self.max_residual, other.max_residual)
+        return Counters(**total)
+
+    def as_dict(self) -> dict[str, float]:
+        """The counters by name."""
+        return asdict(self)
+
+
+class _Live(NamedTuple):
+    factor: Factor
+    matrix: sp.csr_array
+    norm: float
+
+
+class SparseSystem:
+    """Factorisations of one family of matrices.
+
+    Args:
+        operator: the family.
+        name: a word for messages.
+        backend: name of the sparse solver, or ``"auto"``.
+        keep: live factors held at most; the least recently used one is freed first.
+    """
+
+    def __init__(self, operator: SparseOperator, name: str, backend: str = "auto", keep: int = 3):
+        self.operator = operator
+        self.name = name
+        self.backend, analyse = find_backend(backend)
+        self._analyse = analyse
+        self._pattern = operator.pattern
+        self._analysis = None
+        self._keep = keep
+        self._live: OrderedDict[int, _Live] = OrderedDict()
+        self._coefficients: OrderedDict[int, tuple[np.ndarray, ...]] = OrderedDict()
+        self._tokens: dict[bytes, int] = {}
+        self._next = itertools.count(1)
+        self.counters = Counters()
+
+    def factorise(self, *coefficients: np.ndarray) -> int:
+        """Token of the factor of A(c); equal coefficients get the token they had before, without new work."""
+        digest = hashlib.blake2b(digest_size=16)
+        for array in coefficients:
+            digest.update(np.ascontiguousarray(array).data)
+        token = self._tokens.get(digest.digest())
+        if token is None:
+            token = next(self._next)
+            self._tokens[digest.digest()] = token
+            self._coefficients[token] = tuple(np.array(array) for array in coefficients)
+            while len(self._coefficients) > REMEMBERED:
+                old, _ = self._coefficients.popitem(last=False)
+                self._tokens = {key: value for key, value in self._tokens.items() if value != old}
+                self.release(old)
+        self._coefficients.move_to_end(token)
+        self._factor(token)
+        return token
+
+    def _factor(self, token: int) -> _Live:
+        if token in self._live:
+            self._live.move_to_end(token)
+            return self._live[token]
+        if token not in self._coefficients:
+            raise ConvergenceError(f"{self.name}: factor {token} was released and its coefficients are forgotten")
+        start = time.perf_counter()
+        if self._analysis is None:
+            self._analysis = self._analyse(self._pattern)
+        values = self.operator.values(self._coefficients[token])
+        if not np.isfinite(values).all():
+            raise ConvergenceError(f"{self.name}: the matrix holds values that are not finite")
+        while len(self._live) >= self._keep:
+            self.release(next(iter(self._live)))
+        matrix = sp.csr_array((values, self._pattern.indices, self._pattern.indptr), shape=self._pattern.shape)
+        norm = float(abs(matrix).sum(axis=1).max())
+        self._live[token] = _Live(self._analysis.factor(values), matrix, norm)
+        self.counters.factorisations += 1
+        self.counters.factor_seconds += time.perf_counter() - start
+        return self._live[token]
+
+    def solve(self, token: int, rhs: np.ndarray, transposed: bool = False) -> np.ndarray:
+        """Solve A x = b or A^T x = b for a block of right-hand sides, refined to round-off.
+
+        Args:
+            token: from `factorise`.
+            rhs: [n] or [n, k].
+            transposed: solve with the transpose.
+
+        Returns:
+            x, of the shape of rhs.
+
+        Raises:
+            ConvergenceError: the backward error stays above `FAIL_ABOVE` after refinement.
+        """
+        live = self._factor(token)
+        start = time.perf_counter()
+        block = rhs.reshape(rhs.shape[0], -1)
+        matrix = live.matrix.T if transposed else live.matrix
+        solution = live.factor.solve(block, transposed)
+        error = np.inf
+        for refinement in range(REFINEMENTS + 1):
+            residual = block - matrix @ solution
+            scale = live.norm * np.abs(solution).max(axis=0) + np.abs(block).max(axis=0)
+            ratio = np.abs(residual).max(axis=0) / np.where(scale > 0, scale, 1.0)
+            previous, error = error, float(ratio.max(initial=0.0))
+            if error <= REFINE_ABOVE or refinement == REFINEMENTS or error >= previous:
+                break
+            solution = solution + live.factor.solve(residual, transposed)
+            self.counters.refinements += block.shape[1]
+        self.counters.solves += block.shape[1]
+        self.counters.max_residual = max(self.counters.max_residual, error)
+        self.counters.solve_seconds += time.perf_counter() - start
+        if not error <= FAIL_ABOVE:
+            raise ConvergenceError(
+                f"{self.name}: a {'transposed ' if transposed else ''}solve by {self.backend} left a backward error of "
+                f"{error:.1e} after {REFINEMENTS} refinements; expected at most {FAIL_ABOVE:.0e}. The matrix is close to "
+                f"singular: is every tracer tied to a rate, an exchange or an inventory?"
+            )
+        return solution.reshape(rhs.shape)
+
+    def release(self, token: int) -> None:
+        """Free the factor of a token now; unknown or freed tokens are ignored."""
+        live = self._live.pop(token, None)
+        if live is not None:
+            live.factor.free()
+
+    def clear(self) -> None:
+        """Free every live factor."""
+        for token in list(self._live):
+            self.release(token)
