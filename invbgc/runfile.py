@@ -1,7 +1,7 @@
 """The run file: one TOML file that says everything about a run, checked before anything is computed.
 
-Each field below is declared once, with its default and its description; the declaration reads the file, checks
-it and writes the commented template of ``invbgc init``.
+Each field below is declared once, with its default and its description; the declaration reads the file,
+checks it and writes the commented template of ``invbgc init``.
 """
 
 import difflib
@@ -179,7 +179,7 @@ class LaplaceSection(_Section):
 
     scaling: Literal["authors", "all", "effective"] = Field(
         default="authors",
-        description="Observations counted as independent: DIP, DIC and O2 boxes; all; or fewer, for correlation.",
+        description="Boxes counted as independent: those of DIP, DIC and O2; all; or fewer, for correlation.",
     )
 
 
