@@ -324,9 +324,7 @@ class OceanGrid:
         """
         return self._label(vector, self.wet, DIMENSIONS, name, attrs)
 
-    def unpack_surface(
-        self, vector: Any, name: str | None = None, attrs: Mapping | None = None
-    ) -> xr.DataArray:
+    def unpack_surface(self, vector: Any, name: str | None = None, attrs: Mapping | None = None) -> xr.DataArray:
         """A labelled field (latitude, longitude) from a vector [n_columns], NaN on land, as `unpack`."""
         return self._label(vector, self.wet[0], DIMENSIONS[1:], name, attrs)
 
@@ -382,3 +380,25 @@ class OceanGrid:
             bounds = np.stack([edges[:-1], edges[1:]], axis=1)
             result[f"{key}_bounds"] = xr.Variable((key, "bound"), bounds, {"units": entry["units"]})
         return result
+
+
+def regular_edges(centres: Any, name: str) -> np.ndarray:
+    """Edges of equally spaced cells: e_j = x_1 + (j - 1/2) (x_n - x_1) / (n - 1).
+
+    Args:
+        centres: [n] cell centres, two at least, any unit.
+        name: what they are, for the message.
+
+    Returns:
+        [n + 1], same unit.
+
+    Raises:
+        InputError: the centres are fewer than two or not equally spaced, so that edges must be given.
+    """
+    centres = np.asarray(centres, dtype=np.float64)
+    if centres.ndim != 1 or centres.size < 2:
+        raise InputError(f"{name}: edges of {centres.shape} centres cannot be inferred; give them.")
+    spacing = (centres[-1] - centres[0]) / (centres.size - 1)
+    if np.max(np.abs(np.diff(centres) - spacing)) > 1e-4 * abs(spacing):
+        raise InputError(f"{name}: centres are not equally spaced, so edges cannot be inferred; give them.")
+    return centres[0] + spacing * (np.arange(centres.size + 1) - 0.5)

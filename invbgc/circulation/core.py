@@ -123,7 +123,7 @@ def audit_transport(transport: sparse.csr_array, grid: OceanGrid) -> Conservatio
 
 
 def _check_entries(transport: sparse.csr_array, grid: OceanGrid) -> None:
-    rows, columns = np.shape(transport)
+    rows, columns = transport.shape  # pyright: ignore[reportGeneralTypeIssues]
     if rows != columns:
         raise InputError(
             f"The transport operator has {rows} rows and {columns} columns; expected a square matrix with "
