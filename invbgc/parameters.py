@@ -56,17 +56,13 @@ class Parameter:
 
     def __post_init__(self) -> None:
         if self.transform not in TRANSFORMS:
-            raise InputError(
-                f"parameter {self.name}: transform {self.transform!r} is not one of {TRANSFORMS}"
-            )
+            raise InputError(f"parameter {self.name}: transform {self.transform!r} is not one of {TRANSFORMS}")
         if not np.isfinite(self.value) or (self.transform == "log" and self.value <= 0):
             raise InputError(
                 f"parameter {self.name}: value {self.value!r} {self.unit}; expected a finite"
                 f"{' positive' if self.transform == 'log' else ''} number"
             )
-        if (self.prior_mean is None) != (self.prior_sd is None) or (
-            self.prior_sd is not None and self.prior_sd <= 0
-        ):
+        if (self.prior_mean is None) != (self.prior_sd is None) or (self.prior_sd is not None and self.prior_sd <= 0):
             raise InputError(f"parameter {self.name}: a Gaussian prior needs both a mean and a positive sd")
 
     def coordinate(self, value: float) -> float:
@@ -102,11 +98,7 @@ class ParameterTable(Sequence[Parameter]):
             if name in (row.name, row.alias):
                 return i
         near = get_close_matches(name, [row.name for row in self._rows])
-        hint = (
-            f"; did you mean {' or '.join(near)}?"
-            if near
-            else f"; known: {', '.join(r.name for r in self._rows)}"
-        )
+        hint = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(r.name for r in self._rows)}"
         raise InputError(f"unknown parameter {name!r}{hint}")
 
     @property
@@ -143,9 +135,7 @@ class ParameterTable(Sequence[Parameter]):
     def freeze(self, names: Iterable[str]) -> "ParameterTable":
         """The table with the named rows held at their present value."""
         held = {self._position(name) for name in names}
-        return ParameterTable(
-            replace(row, free=row.free and i not in held) for i, row in enumerate(self._rows)
-        )
+        return ParameterTable(replace(row, free=row.free and i not in held) for i, row in enumerate(self._rows))
 
     def to_vector(self, values: Mapping[str, float] | None = None) -> np.ndarray:
         """Optimiser coordinates [n_free] of the present values, or of `values` (missing names keep their present)."""
@@ -158,9 +148,7 @@ class ParameterTable(Sequence[Parameter]):
         Frozen parameters keep their table value, p = exp(x) for ``"log"`` rows and p = x for ``"linear"`` ones.
         """
         if len(x) != len(self.free):
-            raise InputError(
-                f"parameter vector of length {len(x)}; expected {len(self.free)} free parameters"
-            )
+            raise InputError(f"parameter vector of length {len(x)}; expected {len(self.free)} free parameters")
         coordinate = dict(zip(self.free_names, x, strict=True))
         return {
             row.name: (jnp.exp(coordinate[row.name]) if row.transform == "log" else coordinate[row.name])
@@ -191,8 +179,7 @@ class ParameterTable(Sequence[Parameter]):
         ]  # fmt: skip
         widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
         lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-            for line in [header, *rows]
+            "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in [header, *rows]
         ]
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
@@ -204,10 +191,7 @@ class ParameterTable(Sequence[Parameter]):
             for row in self._rows:
                 cells = (getattr(row, column) for column in _COLUMNS)
                 writer.writerow(
-                    [
-                        "" if cell is None else repr(cell) if isinstance(cell, float) else cell
-                        for cell in cells
-                    ]
+                    ["" if cell is None else repr(cell) if isinstance(cell, float) else cell for cell in cells]
                 )
 
     @classmethod
@@ -234,7 +218,7 @@ def _read_row(path: Path, cells: Mapping[str, str]) -> Parameter:
             return float(cells[column])
         except ValueError:
             raise InputError(
-                f"parameter table {path}, row {cells['name']}: column {column} holds {cells[column]!r}; expected a number"
+                f"parameter table {path}, row {cells['name']}: {column} holds {cells[column]!r}; expected a number"
             ) from None
 
     if cells["free"] not in ("True", "False"):

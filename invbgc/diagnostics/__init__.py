@@ -1,0 +1,1 @@
+"""What a fitted state says: exports, inventories and budgets."""

@@ -79,3 +79,7 @@ class ShiftedTransport(SparseOperator):
     def matvec(self, coefficients, x):
         """T x + d x."""
         return self._product(x) + coefficients[0] * x
+
+    def constant_part(self, x):
+        """T x."""
+        return self._product(x)

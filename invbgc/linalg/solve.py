@@ -41,9 +41,7 @@ def _host_solve(system: SparseSystem, transposed: bool, token: np.ndarray, rhs: 
 def solve_with_token(system: SparseSystem, token, rhs, transposed: bool = False):
     """A^-1 b or A^-T b with a factor that exists; not differentiable, mapped over leading axes as one block."""
     shape = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
-    return jax.pure_callback(
-        partial(_host_solve, system, transposed), shape, token, rhs, vmap_method="broadcast_all"
-    )
+    return jax.pure_callback(partial(_host_solve, system, transposed), shape, token, rhs, vmap_method="broadcast_all")
 
 
 def linear_solve(system: SparseSystem, coefficients, rhs, token=None):

@@ -58,6 +58,10 @@ class SparseOperator(abc.ABC):
     def matvec(self, coefficients, x):
         """A(c) x for one vector x [size], traceable and differentiable by JAX."""
 
+    @abc.abstractmethod
+    def constant_part(self, x):
+        """The part of A(c) x that does not depend on c (the transport), for one vector x [size], in JAX."""
+
 
 @dataclass
 class Counters:
@@ -193,8 +197,8 @@ class SparseSystem:
         if not error <= FAIL_ABOVE:
             raise ConvergenceError(
                 f"{self.name}: a {'transposed ' if transposed else ''}solve by {self.backend} left a backward error of "
-                f"{error:.1e} after {REFINEMENTS} refinements; expected at most {FAIL_ABOVE:.0e}. The matrix is close to "
-                f"singular: is every tracer tied to a rate, an exchange or an inventory?"
+                f"{error:.1e} after {REFINEMENTS} refinements; expected at most {FAIL_ABOVE:.0e}. The matrix is "
+                f"close to singular: is every tracer tied to a rate, an exchange or an inventory?"
             )
         return solution.reshape(rhs.shape)
 

@@ -1,0 +1,1 @@
+"""Tracer models: how nutrients, carbon and oxygen react on a circulation."""

@@ -1,4 +1,4 @@
-"""The 21 parameters of the phosphorus, carbon and oxygen model (Wang et al. 2023, Methods and Extended Data Table 1)."""
+"""The 21 parameters of the phosphorus, carbon and oxygen model (Wang et al. 2023, Methods)."""
 
 from invbgc.parameters import Parameter, ParameterTable
 

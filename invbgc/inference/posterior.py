@@ -1,0 +1,306 @@
+"""The negative log posterior: misfit of a model's steady state to observations, plus priors.
+
+Two routes lead to its derivatives. `Posterior.__call__` is a JAX function of the optimiser coordinates: `jax.jit`,
+`jax.grad`, `jax.jvp` and `jax.jacfwd(jax.grad(...))` compose with it and reuse its factors. `Posterior.value_grad_hess`
+is the fast route to value, gradient and Hessian at once: with sensitivities s_j = du/dx_j and one adjoint lambda of the
+steady state T u = s(u, x),
+
+    g_j  = df/dx_j + lambda . ds/dx_j
+    H_jk = [s_j, e_j] . d2L . [s_k, e_k],     L(u, x) = f(u, x) + lambda . s(u, x),
+
+which is exact and needs no second-order solve (Pasquier and Primeau 2019, F-1 algorithm). Transport is linear in u and
+free of parameters, so that L holds local terms only.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from invbgc.errors import ConvergenceError
+from invbgc.models.pco.model import PCOModel
+from invbgc.observations import Observations, misfit
+from invbgc.state import State
+from invbgc.steady import Stage, StageInfo, steady_state
+
+DIRECTIONS_AT_ONCE = 7
+"""Second derivatives are taken along this many directions at a time, which bounds memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The posterior at one point.
+
+    Attributes:
+        x: optimiser coordinates [p].
+        value: f(x).
+        gradient: [p], or None where it was not asked for.
+        hessian: [p, p], or None where it was not asked for.
+        state: the steady state at x.
+        tokens: stage name -> token of the factor at the solution.
+        stats: factorisations, solves, seconds and residuals of this evaluation, Newton iterations per stage.
+    """
+
+    x: np.ndarray
+    value: float
+    gradient: np.ndarray | None
+    hessian: np.ndarray | None
+    state: State
+    tokens: Mapping[str, int] = field(repr=False)
+    stats: dict = field(default_factory=dict)
+
+
+class Posterior:
+    """Negative log posterior of the free parameters of a model.
+
+    Args:
+        model: the model; its table says which parameters are free.
+        observations: data of one or more tracers.
+        scales: factor s_X of each tracer's misfit; 1 where absent.
+    """
+
+    def __init__(self, model: PCOModel, observations: Observations, scales: Mapping[str, float] | None = None):
+        self.model = model
+        self.table = model.table
+        self.observations = observations
+        self.scales = {tracer: float((scales or {}).get(tracer, 1.0)) for tracer in observations.tracers}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the free parameters, in the order of x."""
+        return self.table.free_names
+
+    @property
+    def x0(self) -> np.ndarray:
+        """Optimiser coordinates of the table's present values."""
+        return self.table.to_vector()
+
+    def admissible(self, x: np.ndarray) -> str | None:
+        """Why x is outside the model's meaning, or None."""
+        return self.model.admissible(x)
+
+    def misfit_terms(self, fields: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """s_X/2 e^T W e of every tracer (Wang et al. 2023, equation 6)."""
+        modelled = self.model.observable(fields)
+        return {
+            tracer: self.scales[tracer] * misfit(modelled[tracer][data.index], data)
+            for tracer, data in self.observations.tracers.items()
+        }
+
+    def objective(self, fields: Mapping[str, jax.Array], x) -> jax.Array:
+        """f(u, x): misfit of a state plus the prior of its parameters."""
+        return sum(self.misfit_terms(fields).values(), self.table.negative_log_prior(x))
+
+    def __call__(self, x) -> jax.Array:
+        """f(x), differentiable by JAX; NaN where no steady state was found."""
+        fields, info = steady_state(self.model.stages, x)
+        found = jnp.all(jnp.stack([stage.converged for stage in info.values()]))
+        return jnp.where(found, self.objective(fields, x), jnp.nan)
+
+    # ------------------------------------------------------------------ the fast route
+
+    @cached_property
+    def _steady(self):
+        return jax.jit(partial(steady_state, self.model.stages))
+
+    @cached_property
+    def _diagnose(self):
+        return jax.jit(self.model.diagnose)
+
+    @cached_property
+    def _objective(self):
+        return jax.jit(jax.value_and_grad(self.objective, argnums=(0, 1)))
+
+    @cached_property
+    def _forcing(self) -> dict:
+        """Per stage: tangents of its source along sensitivities upstream and parameter directions, [p, m]."""
+
+        def of(stage: Stage):
+            def forcing(fields, x, upstream_tangents):
+                own = stage.stack(fields)
+
+                def source(upstream, x):
+                    return stage.stacked_source(own, upstream, x)
+
+                upstream = {name: fields[name] for name in upstream_tangents}
+
+                def along(tangent, direction):
+                    return jax.jvp(source, (upstream, x), (tangent, direction))[1]
+
+                return jax.vmap(along)(upstream_tangents, jnp.eye(len(x)))
+
+            return jax.jit(forcing)
+
+        return {stage.name: of(stage) for stage in self.model.stages}
+
+    @cached_property
+    def _backward(self) -> dict:
+        """Per stage: what an adjoint of its source passes to the tracers upstream and to the parameters."""
+
+        def of(stage: Stage, upstream_names: tuple[str, ...]):
+            def backward(fields, x, adjoint):
+                own = stage.stack(fields)
+                upstream = {name: fields[name] for name in upstream_names}
+                _, pull = jax.vjp(lambda up, v: stage.stacked_source(own, up, v), upstream, x)
+                return pull(adjoint)
+
+            return jax.jit(backward)
+
+        rules, known = {}, ()
+        for stage in self.model.stages:
+            rules[stage.name] = of(stage, known)
+            known += stage.tracers
+        return rules
+
+    @cached_property
+    def _curvature(self):
+        """Hessian of the Lagrangian contracted with the sensitivities, [p, p]."""
+
+        def lagrangian(fields, x, adjoints):
+            total = self.objective(fields, x)
+            for stage in self.model.stages:
+                source = stage.stacked_source(stage.stack(fields), fields, x)
+                total = total + jnp.vdot(adjoints[stage.name], source)
+            return total
+
+        def contracted(fields, x, adjoints, sensitivities):
+            slope = jax.grad(lagrangian, argnums=(0, 1))
+
+            def row(direction):
+                tangent, unit = direction
+                _, (fields_part, x_part) = jax.jvp(lambda u, v: slope(u, v, adjoints), (fields, x), (tangent, unit))
+                products = (sensitivities[name] @ fields_part[name] for name in fields)
+                return sum(products, x_part)
+
+            return jax.lax.map(row, (sensitivities, jnp.eye(len(x))), batch_size=DIRECTIONS_AT_ONCE)
+
+        return jax.jit(contracted)
+
+    def value(self, x: np.ndarray, guess: State | None = None) -> Evaluation:
+        """The posterior and its state at x, without derivatives.
+
+        Args:
+            x: optimiser coordinates [p].
+            guess: a state nearby, from which the nonlinear tracers start.
+
+        Raises:
+            ConvergenceError: no steady state was found; the message names the tracer.
+        """
+        x = np.asarray(x, dtype=np.float64)
+        with _Meter(self.model) as meter:
+            fields, info = jax.block_until_ready(self._steady(jnp.asarray(x), self._start(guess)))
+            self._check(info)
+            terms = {name: float(term) for name, term in self.misfit_terms(fields).items()}
+            value = sum(terms.values()) + float(self.table.negative_log_prior(x))
+        values = {name: float(v) for name, v in self.table.to_values(x).items()}
+        state = State(self.model, x, values, fields)
+        iterations = {name: int(item.iterations) for name, item in info.items()}
+        stats = meter.stats | {"misfit": terms, "iterations": iterations}
+        return Evaluation(x, value, None, None, state, {k: int(i.token) for k, i in info.items()}, stats)
+
+    def value_grad_hess(
+        self, x: np.ndarray, guess: State | None = None, evaluation: Evaluation | None = None
+    ) -> Evaluation:
+        """The posterior, its exact gradient and its exact Hessian at x.
+
+        Args:
+            x: optimiser coordinates [p].
+            guess: a state nearby, from which the nonlinear tracers start.
+            evaluation: what `value` returned at the same x, so that the state is not solved again.
+
+        Raises:
+            ConvergenceError: no steady state was found; the message names the tracer.
+        """
+        base = evaluation if evaluation is not None else self.value(x, guess)
+        fields, point = base.state.fields, jnp.asarray(base.x)
+        with _Meter(self.model) as meter:
+            gradient, adjoints = self._adjoint(base.tokens, fields, point)
+            sensitivities = self._sensitivities(base.tokens, fields, point)
+            hessian = np.asarray(self._curvature(fields, point, adjoints, sensitivities))
+            # Exactly symmetric but for round-off: s_j . d2L . s_k is formed from one side only.
+            asymmetry = float(np.abs(hessian - hessian.T).max() / np.abs(hessian).max())
+        stats = _added(base.stats, meter.stats) | {"hessian_asymmetry": asymmetry}
+        return Evaluation(base.x, base.value, gradient, 0.5 * (hessian + hessian.T), base.state, base.tokens, stats)
+
+    def value_grad(self, x: np.ndarray, guess: State | None = None) -> Evaluation:
+        """The posterior and its exact gradient at x, by one adjoint."""
+        base = self.value(x, guess)
+        with _Meter(self.model) as meter:
+            gradient, _ = self._adjoint(base.tokens, base.state.fields, jnp.asarray(base.x))
+        return Evaluation(base.x, base.value, gradient, None, base.state, base.tokens, _added(base.stats, meter.stats))
+
+    def simulate(self, x: np.ndarray) -> State:
+        """The steady state at x."""
+        return self.value(x).state
+
+    def _adjoint(self, tokens: Mapping[str, int], fields, x) -> tuple[np.ndarray, dict]:
+        """Gradient [p] and the adjoint of every stage's source, last stage first."""
+        _, (sensitivity, gradient) = self._objective(fields, x)
+        load = {name: np.asarray(value) for name, value in sensitivity.items()}
+        adjoints = {}
+        for stage in reversed(self.model.stages):
+            rhs = np.concatenate([load[name] for name in stage.tracers])
+            adjoint = stage.system.solve(tokens[stage.name], rhs, transposed=True)
+            adjoints[stage.name] = adjoint
+            upstream, parameters = self._backward[stage.name](fields, x, adjoint)
+            load |= {name: load[name] + np.asarray(value) for name, value in upstream.items()}
+            gradient = gradient + parameters
+        return np.asarray(gradient), adjoints
+
+    def _sensitivities(self, tokens: Mapping[str, int], fields, x) -> dict[str, np.ndarray]:
+        """du/dx_j of every tracer, [p, n_wet]; directions that do not reach a stage cost no solve."""
+        sensitivities: dict[str, np.ndarray] = {}
+        for stage in self.model.stages:
+            rhs = np.asarray(self._forcing[stage.name](fields, x, sensitivities))
+            active = np.flatnonzero(np.any(rhs != 0.0, axis=1))
+            stacked = np.zeros_like(rhs)
+            if active.size:
+                stacked[active] = stage.system.solve(tokens[stage.name], np.ascontiguousarray(rhs[active].T)).T
+            parts = np.split(stacked, len(stage.tracers), axis=1)
+            sensitivities |= dict(zip(stage.tracers, parts, strict=True))
+        return sensitivities
+
+    def _start(self, guess: State | None) -> dict[str, jax.Array]:
+        """Concentrations from which the nonlinear tracers start."""
+        nonlinear = [stage for stage in self.model.stages if not stage.linear]
+        if guess is None:
+            return {name: part for stage in nonlinear for name, part in stage.split(stage.start).items()}
+        return {name: guess.fields[name] for stage in nonlinear for name in stage.tracers}
+
+    def _check(self, info: Mapping[str, StageInfo]) -> None:
+        for name, item in info.items():
+            if not bool(item.converged):
+                raise ConvergenceError(
+                    f"no steady state of {name}: after {int(item.iterations)} Newton steps the last step was "
+                    f"{float(item.step):.1e} mmol m-3. The parameters may be far from anything an ocean does; start "
+                    f"nearer to the published values, or take a smaller trust radius."
+                )
+
+
+class _Meter:
+    """Difference of the model's counters, and the seconds, across a block of code."""
+
+    def __init__(self, model: PCOModel):
+        self._model = model
+        self.stats: dict = {}
+
+    def __enter__(self) -> "_Meter":
+        self._before, self._start = self._model.counters, time.perf_counter()
+        return self
+
+    def __exit__(self, *_) -> None:
+        after, before = self._model.counters.as_dict(), self._before.as_dict()
+        self.stats = {name: after[name] - before[name] for name in after} | {
+            "max_residual": after["max_residual"],
+            "seconds": time.perf_counter() - self._start,
+        }
+
+
+def _added(first: dict, second: dict) -> dict:
+    """Counters of two consecutive steps as one."""
+    summed = {name: first[name] + second[name] for name in second if name != "max_residual"}
+    return first | summed | {"max_residual": max(first["max_residual"], second["max_residual"])}

@@ -1,0 +1,27 @@
+"""The oxygen cycle (Wang et al. 2023, Methods, O2 model).
+
+T O2 = r_O:C U - r_O:C R(O2) resp + K_O2 (O2_sat - O2),   R(x) = 1/2 + 1/2 tanh((x - O_crit)/O_0)
+"""
+
+import jax.numpy as jnp
+
+from invbgc.models.pco.carbon import organic_carbon, respiration
+from invbgc.models.pco.environment import Environment, at_surface
+
+
+def oxic_fraction(env: Environment, oxygen, softness=1.0):
+    """R(O2), the share of respiration that uses oxygen; `softness` widens the transition for continuation."""
+    width = env.options.oxygen_width * softness
+    return 0.5 + 0.5 * jnp.tanh((oxygen - env.options.oxygen_threshold) / width)
+
+
+def air_sea_o2(env: Environment, oxygen):
+    """J_O2 [n_wet] mmol m-3 s-1, positive into the ocean, in the first layer only."""
+    return at_surface(env.grid, env.o2_exchange * (env.o2_saturation - oxygen[: env.grid.n_columns]))
+
+
+def o2_source(env: Environment, own, upstream, p, softness=1.0):
+    """Local source of O2 [n_wet] mmol m-3 s-1."""
+    carbon = organic_carbon(env, upstream["DIP"], p)
+    respired = oxic_fraction(env, own["O2"], softness) * respiration(env, upstream, p, carbon)
+    return {"O2": p["r_O2C"] * (carbon.uptake - respired) + air_sea_o2(env, own["O2"])}
