@@ -163,11 +163,10 @@ def parameter_rows(result: xr.Dataset) -> list[ParameterRow]:
         for key in ("name", "symbol", "unit")
     }
     columns = (result["initial"].values, estimate, lower, upper, result["published"].values, truth, z_score)
+    labels = zip(text["name"], text["symbol"], text["unit"], strict=True)
     return [
-        ParameterRow(
-            *(str(text[key][row]) for key in ("name", "symbol", "unit")), *(float(column[row]) for column in columns)
-        )  # type: ignore[arg-type]
-        for row in range(estimate.size)
+        ParameterRow(str(name), str(symbol), str(unit), *(float(column[row]) for column in columns))
+        for row, (name, symbol, unit) in enumerate(labels)
     ]
 
 
@@ -204,7 +203,14 @@ def global_numbers(result: xr.Dataset) -> list[GlobalNumber]:
             field = result[f"model_{name}"]
             found = float((field * volume).sum() / volume.where(field.notnull()).sum())
             target = float(result.attrs[f"{name}_mean"])
-            numbers.append(GlobalNumber(f"mean {name}", found, "mmol m-3", f"restored to {target:.5g}"))
+            numbers.append(
+                GlobalNumber(
+                    f"mean {name}",
+                    found,
+                    "mmol m-3",
+                    f"restored to {target:.6g}, off by {found / target - 1:.0e} of it",
+                )
+            )
     numbers += [
         GlobalNumber(str(part.attrs.get("long_name", name)), float(part), str(part.attrs.get("units", "")))
         for name, part in result.data_vars.items()
@@ -228,7 +234,7 @@ def derived_numbers(result: xr.Dataset) -> list[GlobalNumber]:
     rows = {row.name: row for row in parameter_rows(result)}
     numbers = [
         GlobalNumber(
-            f"{label}, 1/{name}", 1 / rows[name].estimate / YEAR, "yr", f"{1 / rows[name].published / YEAR:.4g}"
+            f"{label}, 1/{name}", 1 / rows[name].estimate / YEAR, "yr", f"{1 / rows[name].published / YEAR:,.4g}"
         )
         for name, label in (
             ("kappa_dP", "semi-labile DOP at 30 °C"),
@@ -327,8 +333,8 @@ def trust(result: xr.Dataset) -> str:
     promised = [round(share * scores.size) for share in (0.683, 0.954, 0.997)]
     verdict = (
         f"of {scores.size} parameters, {within[0]} lie within one, {within[1]} within two and {within[2]} within three "
-        f"standard deviations of it; Gaussian bars of the right width would hold about {promised[0]}, {promised[1]} and "
-        f"{promised[2]}."
+        f"standard deviations of it; Gaussian bars of the right width would hold about {promised[0]}, {promised[1]} "
+        f"and {promised[2]}."
     )
     if within[1] < 0.8 * scores.size:
         verdict += (
