@@ -292,7 +292,7 @@ def _uncertainty(result: xr.Dataset) -> str:
         )
         content += _image(
             inference.eigen_directions(labels, values, vectors),
-            "Spectrum of the Hessian, and the combinations of fitted coordinates that the data constrain least and most.",
+            "Spectrum of the Hessian, and the combinations of parameters that the data constrain least and most.",
         )
     found = summary.covariance(result)
     if found is not None:
@@ -445,7 +445,7 @@ def _plain(value: float) -> str:
     if not np.isfinite(value):
         return "–"
     digits = next(
-        (digits for digits in range(1, 7) if np.isclose(float(f"{value:.{digits - 1}e}"), value, rtol=1e-7)), 6
+        (digits for digits in range(1, 7) if np.isclose(float(f"{value:.{digits - 1}e}"), value, rtol=1e-7, atol=0)), 6
     )
     return _number(value, digits)
 

@@ -20,11 +20,20 @@ from invbgc.errors import InputError
 TRACERS = ("DIP", "DIC", "ALK", "O2", "DOC")
 """Observed tracers, in the order of the misfit terms."""
 
-CIRCULATIONS = ("two_box", "few_box", "column", "embedded", "embedded_8deg")
-"""Circulations known by name; anything else is a path."""
+CIRCULATIONS = {
+    "embedded": "4-degree, 17-layer ocean that comes with the package",
+    "embedded_8deg": "the same with its cells joined two by two",
+    "column": "one water column, for trying things out",
+    "few_box": "a few boxes, for tests",
+    "two_box": "surface and deep box, for tests",
+}
+"""Circulations known by name, and what they are; anything else is a path."""
 
-DATASETS = ("embedded", "wang2023")
-"""Datasets known by name; anything else is a path."""
+DATASETS = {
+    "embedded": "synthetic observations (identical twin) on the embedded ocean; comes with the package",
+    "wang2023": "the binned observations of Wang et al. (2023); needs the authors' data files",
+}
+"""Datasets known by name, and what they are; anything else is a path."""
 
 PARAMETER_ALIASES = {
     "sigma_P": "sigP",
@@ -62,9 +71,7 @@ class _Section(BaseModel):
 class RunSection(_Section):
     """What the run is called and where it writes."""
 
-    name: str = Field(
-        default="embedded", min_length=1, description="Title of the run, printed on the report."
-    )
+    name: str = Field(default="embedded", min_length=1, description="Title of the run, printed on the report.")
     output: Path = Field(
         default=Path("runs/embedded"),
         description="Folder for fit.nc, report.html, the log and the checkpoints; relative to this file.",
@@ -110,7 +117,7 @@ class ModelSection(_Section):
     )
     exponent_layers: Literal[2, 3] = Field(
         default=3,
-        description="Number of surface layers whose mean temperature sets the particle exponents b.",
+        description="Surface layers whose mean temperature sets the particle exponents b (the released code: 3).",
     )
     chemistry_units: Literal["consistent", "released"] = Field(
         default="consistent",
@@ -118,6 +125,10 @@ class ModelSection(_Section):
     )
     sinking: Literal["upwind", "exact"] = Field(
         default="upwind", description="Particle flux: upwind scheme of the paper, or the exact power law."
+    )
+    atmosphere: Literal["dry", "ocmip2"] = Field(
+        default="dry",
+        description="CO2 exchange without humidity and pressure terms, as released, or with them (OCMIP-2).",
     )
     kappa_p_days: Positive = Field(
         default=30.0, description="Dissolution time of POP and POC, days; fluxes do not depend on it."
@@ -166,12 +177,8 @@ class FitSection(_Section):
         default="newton", description="Trust-region Newton, or a first-order optimiser."
     )
     gtol: Positive = Field(default=1e-8, description="Converged when no component of the gradient is larger.")
-    max_evaluations: int = Field(
-        default=100, ge=1, description="Stop after this many evaluations; a rerun continues."
-    )
-    start_radius: Positive = Field(
-        default=0.3, description="First trust radius, in log (or linear) parameter units."
-    )
+    max_evaluations: int = Field(default=100, ge=1, description="Stop after this many evaluations; a rerun continues.")
+    start_radius: Positive = Field(default=0.3, description="First trust radius, in log (or linear) parameter units.")
 
 
 class LaplaceSection(_Section):
@@ -230,9 +237,7 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(word.casefold(), folded, n=2, cutoff=0.55)
     meant = [folded[name] for name in close]
     meant += [
-        name
-        for name, alias in PARAMETER_ALIASES.items()
-        if alias == word and name in names and name not in meant
+        name for name, alias in PARAMETER_ALIASES.items() if alias == word and name in names and name not in meant
     ]
     hint = f"Did you mean {' or '.join(repr(name) for name in meant)}? " if meant else ""
     return f"{hint}Valid: {', '.join(names)}."
@@ -272,9 +277,7 @@ def read_run(path: str | Path) -> RunFile:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(
-            f"cannot read the run file {path}: {reason}. Write one with: invbgc init {path}"
-        ) from error
+        raise InputError(f"cannot read the run file {path}: {reason}. Write one with: invbgc init {path}") from error
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -348,9 +351,7 @@ def _with_folder(run: RunFile, folder: Path) -> RunFile:
     """Make the paths of a run absolute, counted from the folder of its file."""
     updates: dict[str, Any] = {"run": run.run.model_copy(update={"output": folder / run.run.output})}
     if run.circulation.name not in CIRCULATIONS and Path(run.circulation.name).suffix:
-        updates["circulation"] = run.circulation.model_copy(
-            update={"name": str(folder / run.circulation.name)}
-        )
+        updates["circulation"] = run.circulation.model_copy(update={"name": str(folder / run.circulation.name)})
     dataset: dict[str, Any] = {}
     if run.dataset.name not in DATASETS and Path(run.dataset.name).suffix:
         dataset["name"] = str(folder / run.dataset.name)
@@ -358,9 +359,7 @@ def _with_folder(run: RunFile, folder: Path) -> RunFile:
         dataset["source"] = folder / run.dataset.source
     updates["dataset"] = run.dataset.model_copy(update=dataset)
     if run.parameters.start not in ("first_guess", "published"):
-        updates["parameters"] = run.parameters.model_copy(
-            update={"start": str(folder / run.parameters.start)}
-        )
+        updates["parameters"] = run.parameters.model_copy(update={"start": str(folder / run.parameters.start)})
     return run.model_copy(update=updates)
 
 
@@ -405,9 +404,7 @@ def join_problems(problems: list[str]) -> str:
     """Put the problems found into one message, numbered when there are several."""
     if len(problems) == 1:
         return problems[0]
-    return f"{len(problems)} problems:\n" + "\n".join(
-        f"  {number}. {text}" for number, text in enumerate(problems, 1)
-    )
+    return f"{len(problems)} problems:\n" + "\n".join(f"  {number}. {text}" for number, text in enumerate(problems, 1))
 
 
 def _choices(annotation: Any) -> str:
@@ -419,11 +416,7 @@ def _choices(annotation: Any) -> str:
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return (
-            "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }"
-            if value
-            else "{}"
-        )
+        return "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }" if value else "{}"
     if isinstance(value, tuple):
         return f"[{', '.join(_toml_value(item) for item in value)}]"
     if isinstance(value, str | Path):

@@ -316,17 +316,12 @@ def trust(result: xr.Dataset) -> str:
     bars = f"The error bars are one standard deviation of a Gaussian fitted at the optimum (Laplace); {counted}."
     if not is_synthetic(result):
         honest = (
-            " Neighbouring boxes of the real ocean are not independent, and neither noise of the data nor errors of "
-            "the circulation, the production map or the model's form are in them: they measure how sharply this "
-            "model pins this parameter to these data, and are far too narrow as statements about the ocean. Compare "
-            "fits with different production maps and circulations for that."
+            " Errors of the circulation, of the production map and of the form of the model are shared by many boxes, "
+            "and neighbouring boxes of the real ocean repeat each other. The bars therefore measure how sharply this "
+            "model and these data pin a parameter; as statements about the ocean they are far too narrow. Compare fits "
+            "with other production maps and circulations for that."
         )
-        return (
-            bars + honest
-            if scaling != "effective"
-            else bars
-            + honest.replace(" Neighbouring boxes of the real ocean are not independent, and neither", " Neither")
-        )
+        return bars + honest
     scores = np.abs([row.z_score for row in parameter_rows(result)])
     scores = scores[np.isfinite(scores)]
     within = [int(np.sum(scores <= width)) for width in (1, 2, 3)]
