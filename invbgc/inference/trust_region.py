@@ -1,0 +1,375 @@
+"""Trust-region Newton for a few tens of parameters, with the exact subproblem.
+
+The quadratic model of the objective at x,
+
+    m(s) = f + g^T s + 1/2 s^T H s,
+
+is minimised inside |s| <= radius from the eigen-decomposition of H (More & Sorensen 1983, SIAM J. Sci. Stat. Comput. 4;
+Conn, Gould & Toint 2000, *Trust-Region Methods*, section 7.3), so that negative curvature and saddle points are left by
+the best possible step. One `step` is a function from state to state; `minimise` repeats it.
+
+Radius rules, with rho = actual / predicted reduction of f:
+
+* rho < 0.1, or a trial that is inadmissible, fails or is not finite: reject; radius = |s| / 4;
+* 0.1 <= rho < 0.25: accept; radius = |s| / 2;
+* rho > 0.75 and the step touches the boundary: accept; radius doubles, up to `max_radius`;
+* else: accept; the radius stays.
+
+The point x itself is never altered. Reductions below the round-off of f cannot be judged by f: there the full step is
+tried once, and accepted only if it lowers the gradient; if it does not, the search has *stalled*, which is a status of
+its own and not convergence.
+
+The cost of a trial: its value alone (one steady state) decides; only an accepted point gets its gradient and Hessian,
+from the same state and the same factors. A rejected trial never pays for derivatives, and no state is solved twice.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.optimize import brentq
+
+from invbgc.errors import ConvergenceError, InputError
+
+SHRINK = 0.25
+"""Factor from the length of a rejected step to the next radius."""
+
+SMALLEST_RADIUS = 1e-10
+"""Radius below which no further trial is made."""
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+class EvaluationLike(Protocol):
+    """What an objective returns: value, and gradient [p] and hessian [p, p] or None; state and stats of the model."""
+
+    @property
+    def value(self) -> float: ...  # noqa: D102
+    @property
+    def gradient(self) -> Any: ...  # noqa: D102
+    @property
+    def hessian(self) -> Any: ...  # noqa: D102
+    @property
+    def state(self) -> Any: ...  # noqa: D102
+    @property
+    def stats(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+class Objective(Protocol):
+    """A function with exact derivatives.
+
+    `guess` is the model state of a nearby point; `evaluation` is what `value` returned at the same x, to be completed.
+    """
+
+    def value(self, x: np.ndarray, guess: Any = None) -> Any: ...  # noqa: D102
+    def value_grad_hess(self, x: np.ndarray, guess: Any = None, evaluation: Any = None) -> Any: ...  # noqa: D102
+    def admissible(self, x: np.ndarray) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class TrustRegionOptions:
+    """Settings of the search.
+
+    Attributes:
+        gtol: largest gradient component at convergence.
+        reduction_tolerance: largest reduction of f that the quadratic model may still promise at convergence.
+        start_radius: first trust radius, in optimiser coordinates (0.3: factors of 1.35 for log parameters).
+        max_radius: largest trust radius.
+        accept_ratio: smallest actual over predicted reduction of an accepted step.
+        value_noise: relative round-off of f.
+    """
+
+    gtol: float = 1e-8
+    reduction_tolerance: float = 1e-12
+    start_radius: float = 0.3
+    max_radius: float = 3.0
+    accept_ratio: float = 0.1
+    value_noise: float = 1e-12
+
+    def __post_init__(self) -> None:
+        for name in ("gtol", "reduction_tolerance", "start_radius", "max_radius"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"trust region: {name} is {getattr(self, name)!r}; expected a positive number.")
+        if self.start_radius > self.max_radius:
+            raise InputError(
+                f"trust region: start_radius {self.start_radius:g} is larger than max_radius {self.max_radius:g}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Subproblem:
+    """Minimiser of the quadratic model in the ball.
+
+    Attributes:
+        step: [p].
+        predicted: f - m(step) >= 0.
+        multiplier: mu >= 0 with (H + mu) step = -g.
+        boundary: whether |step| = radius.
+        hard_case: whether g has no part along the lowest eigenvector, which was added to reach the boundary.
+        min_eigenvalue: smallest eigenvalue of H.
+    """
+
+    step: np.ndarray
+    predicted: float
+    multiplier: float
+    boundary: bool
+    hard_case: bool
+    min_eigenvalue: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What one step did.
+
+    Attributes:
+        accepted: whether x moved.
+        reason: why not, or how the step was judged; empty for an ordinary accepted step.
+        step_norm: length of the step tried.
+        predicted: reduction of f promised by the quadratic model.
+        actual: reduction found; NaN where f could not be evaluated.
+        ratio: actual / predicted.
+        hard_case: see `Subproblem`.
+        stats: the `stats` of the evaluation made; empty where there was none.
+    """
+
+    accepted: bool
+    reason: str
+    step_norm: float
+    predicted: float
+    actual: float
+    ratio: float
+    hard_case: bool
+    stats: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class TrustRegionState:
+    """Everything the next step depends on.
+
+    Attributes:
+        x: [p] the present point.
+        evaluation: value, gradient, Hessian and model state at x.
+        radius: trust radius of the next step.
+        iteration: number of trials so far.
+        evaluations: number of objective calls so far, rejected and failed ones included.
+        status: ``"running"``, ``"converged"``, ``"stalled"`` (round-off) or ``"failed"``.
+        message: the status in words.
+        min_eigenvalue: smallest eigenvalue of the Hessian at x.
+        trial: the last trial; None at the start.
+    """
+
+    x: np.ndarray
+    evaluation: EvaluationLike
+    radius: float
+    iteration: int = 0
+    evaluations: int = 0
+    status: str = "running"
+    message: str = ""
+    min_eigenvalue: float = np.nan
+    trial: Trial | None = field(default=None)
+
+
+def solve_subproblem(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> Subproblem:
+    """Minimise g^T s + 1/2 s^T H s subject to |s| <= radius, exactly.
+
+    With H = V diag(lambda) V^T the solution is s = -V (lambda + mu)^-1 V^T g with the smallest mu >= 0 for which
+    lambda + mu >= 0 and |s| <= radius. The unknown is shifted to nu = mu + lambda_min, in which the nearly hard case
+    loses no digits. In the hard case the lowest eigenvector fills the step up to the boundary.
+
+    Args:
+        gradient: g [p].
+        hessian: H [p, p], symmetric.
+        radius: of the ball.
+
+    Returns:
+        The step and how it was found.
+    """
+    eigenvalues, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
+    slope = vectors.T @ gradient
+    lowest = float(eigenvalues[0])
+    gap = eigenvalues - lowest
+
+    def coefficients(nu: float) -> np.ndarray:
+        return -slope / (gap + nu)
+
+    def length(nu: float) -> float:
+        return float(np.linalg.norm(coefficients(nu)))
+
+    scale = max(float(np.abs(eigenvalues).max()), float(np.linalg.norm(slope)) / radius, np.finfo(float).tiny)
+    least = max(lowest, np.finfo(float).eps * scale)
+    hard = False
+    if length(least) <= radius:
+        nu, boundary = least, lowest < least
+        part = coefficients(nu)
+        if boundary:
+            hard = True
+            rest = radius**2 - float(part[1:] @ part[1:])
+            part[0] = (-1.0 if slope[0] > 0 else 1.0) * np.sqrt(max(rest, 0.0))
+    else:
+        largest = float(np.linalg.norm(slope)) / radius * (1 + 1e-12)
+        root: Any = brentq(lambda nu: 1 / radius - 1 / length(nu), least, max(largest, least), xtol=1e-300)
+        nu = float(root)
+        boundary = True
+        part = coefficients(nu)
+        part *= radius / np.linalg.norm(part)
+    predicted = -float(slope @ part + 0.5 * (eigenvalues * part) @ part)
+    return Subproblem(vectors @ part, predicted, max(nu - lowest, 0.0), boundary, hard, lowest)
+
+
+def start(objective: Objective, x: np.ndarray, options: TrustRegionOptions) -> TrustRegionState:
+    """Evaluate the starting point.
+
+    Args:
+        objective: the function.
+        x: [p] optimiser coordinates.
+        options: settings.
+
+    Returns:
+        The first state, already ``"converged"`` where x is a minimum.
+
+    Raises:
+        InputError: the start is inadmissible, or f or its derivatives are not finite there.
+        ConvergenceError: the model has no steady state there.
+    """
+    x = np.array(x, dtype=np.float64)
+    reason = objective.admissible(x)
+    if reason is not None:
+        raise InputError(f"fit: the starting point is not admissible: {reason}.")
+    evaluation = objective.value_grad_hess(x)
+    if not _finite(evaluation):
+        raise InputError(
+            f"fit: the objective is {evaluation.value} at the starting point, or its derivatives are not finite; "
+            "expected finite numbers. Start from other parameter values."
+        )
+    return assess(TrustRegionState(x, evaluation, options.start_radius, evaluations=1), options)
+
+
+def assess(state: TrustRegionState, options: TrustRegionOptions) -> TrustRegionState:
+    """The state with its status: converged where |g|_inf and the reduction still promised are below tolerance.
+
+    The reduction is that of a step within `start_radius` or more, so that a shrunken radius cannot pass for
+    convergence; nor can a saddle point, whose negative eigenvalue promises a reduction.
+    """
+    gradient_norm = float(np.abs(state.evaluation.gradient).max())
+    promise = _promise(state, options)
+    state = replace(state, min_eigenvalue=promise.min_eigenvalue)
+    if gradient_norm < options.gtol and promise.predicted < options.reduction_tolerance:
+        message = (
+            f"|g| = {gradient_norm:.2e} < {options.gtol:g}, promised reduction {promise.predicted:.1e} < "
+            f"{options.reduction_tolerance:g}, smallest eigenvalue of the Hessian {promise.min_eigenvalue:.3e}"
+        )
+        return replace(state, status="converged", message=message)
+    if state.radius < SMALLEST_RADIUS:
+        round_off = promise.predicted < 1e4 * _noise(state, options)
+        last = state.trial.reason if state.trial is not None else ""
+        message = (
+            f"no step down to {SMALLEST_RADIUS:g} was accepted; |g| = {gradient_norm:.2e}, promised reduction "
+            f"{promise.predicted:.1e} of f = {state.evaluation.value:.6g}; last trial: {last}"
+        )
+        return replace(state, status="stalled" if round_off else "failed", message=message)
+    return state
+
+
+def step(objective: Objective, state: TrustRegionState, options: TrustRegionOptions) -> TrustRegionState:
+    """Try one step.
+
+    Args:
+        objective: the function.
+        state: a state whose status is ``"running"``.
+        options: settings.
+
+    Returns:
+        The next state: moved if the step was accepted, with a smaller radius if not.
+    """
+    noise = _noise(state, options)
+    promise = _promise(state, options)
+    polishing = promise.predicted < noise
+    solution = promise if polishing else solve_subproblem(*_derivatives(state), state.radius)
+    x = state.x + solution.step
+    norm = float(np.linalg.norm(solution.step))
+
+    def next_state(accepted: bool, reason: str, calls: int, actual: float, stats: Mapping[str, Any], **changes: Any):
+        ratio = actual / solution.predicted
+        trial = Trial(accepted, reason, norm, solution.predicted, actual, ratio, solution.hard_case, stats)
+        counts = {"iteration": state.iteration + 1, "evaluations": state.evaluations + calls}
+        new = replace(state, trial=trial, **counts, **changes)
+        return assess(new, options) if new.status == "running" else new
+
+    def rejected(reason: str, calls: int, actual: float = np.nan, stats: Mapping[str, Any] = _NOTHING):
+        return next_state(False, reason, calls, actual, stats, radius=SHRINK * norm)
+
+    reason = objective.admissible(x)
+    if reason is not None:
+        return rejected(f"inadmissible: {reason}", 0)
+    try:
+        evaluation = objective.value(x, guess=state.evaluation.state)
+    except ConvergenceError as error:
+        return rejected(f"no steady state: {error}", 1)
+    if not _finite(evaluation):
+        return rejected("the objective is not finite", 1, stats=evaluation.stats)
+    actual = float(state.evaluation.value - evaluation.value)
+    ratio = actual / solution.predicted
+    if not polishing and ratio < options.accept_ratio:
+        return rejected(f"reduction ratio {ratio:.2g}", 1, actual, evaluation.stats)
+    evaluation = objective.value_grad_hess(x, evaluation=evaluation)
+    if not _finite(evaluation):
+        return rejected("a derivative is not finite", 1, actual, evaluation.stats)
+
+    reason, radius = "", state.radius
+    if polishing:
+        before, after = (float(np.abs(item.gradient).max()) for item in (state.evaluation, evaluation))
+        if not (after < before and actual > -noise):
+            reason = (
+                f"round-off: the promised reduction {solution.predicted:.1e} of f = {state.evaluation.value:.6g} is "
+                f"not resolved, and the full step changes |g| from {before:.2e} to {after:.2e}"
+            )
+            return next_state(False, reason, 1, actual, evaluation.stats, status="stalled", message=reason)
+        reason = "judged by the gradient"
+    elif ratio < 0.25:
+        radius = 0.5 * norm
+    elif ratio > 0.75 and solution.boundary:
+        radius = min(2.0 * state.radius, options.max_radius)
+    return next_state(True, reason, 1, actual, evaluation.stats, x=x, evaluation=evaluation, radius=radius)
+
+
+def minimise(
+    objective: Objective,
+    state: TrustRegionState,
+    options: TrustRegionOptions,
+    max_evaluations: int,
+    on_step: Callable[[TrustRegionState], None],
+) -> TrustRegionState:
+    """Repeat `step` until the status is no longer ``"running"`` or the evaluations are spent.
+
+    Args:
+        objective: the function.
+        state: from `start`, or a saved one.
+        options: settings.
+        max_evaluations: objective calls allowed in all, those of `state.evaluations` included.
+        on_step: called with each new state.
+
+    Returns:
+        The last state; still ``"running"`` where the evaluations were spent.
+    """
+    while state.status == "running" and state.evaluations < max_evaluations:
+        state = step(objective, state, options)
+        on_step(state)
+    return state
+
+
+def _derivatives(state: TrustRegionState) -> tuple[np.ndarray, np.ndarray]:
+    return np.asarray(state.evaluation.gradient), np.asarray(state.evaluation.hessian)
+
+
+def _promise(state: TrustRegionState, options: TrustRegionOptions) -> Subproblem:
+    return solve_subproblem(*_derivatives(state), max(state.radius, options.start_radius))
+
+
+def _noise(state: TrustRegionState, options: TrustRegionOptions) -> float:
+    return options.value_noise * max(abs(float(state.evaluation.value)), np.finfo(float).tiny)
+
+
+def _finite(evaluation: EvaluationLike) -> bool:
+    parts = (evaluation.value, evaluation.gradient, evaluation.hessian)
+    return all(bool(np.all(np.isfinite(part))) for part in parts if part is not None)
