@@ -33,7 +33,7 @@ import scipy.sparse as sparse
 import xarray as xr
 
 from invbgc.circulation.core import Circulation, to_house_order
-from invbgc.errors import InputError
+from invbgc.errors import InputError, InvbgcError
 from invbgc.grid import DIMENSIONS, OceanGrid, regular_edges
 
 UNITS = {
@@ -98,27 +98,34 @@ def read_circulation(path: str | Path) -> Circulation:
             dataset = file[[name for name in names if name in file.variables]].load()
     except (OSError, ValueError) as error:
         raise InputError(f"Circulation file {path}: not a readable netCDF file ({error}).") from error
+    try:
+        return _build(dataset, path.stem)
+    except InvbgcError as error:
+        raise type(error)(f"Circulation file {path}: {error}") from error
+
+
+def _build(dataset: xr.Dataset, default_name: str) -> Circulation:
+    """Check everything, then assemble grid and operator; the caller adds the path to the messages."""
     for name, (dimensions, unit) in VARIABLES.items():
         if name not in dataset.variables:
             raise InputError(
-                f"Circulation file {path}: no variable '{name}'; expected it on {dimensions} in {unit}. "
-                f"Required are {', '.join(VARIABLES)}."
+                f"no variable '{name}'; expected it on {dimensions} in {unit}. Required are {', '.join(VARIABLES)}."
             )
-        _check_variable(dataset[name], dimensions, unit, path)
+        _check_variable(dataset[name], dimensions, unit)
     for name, (dimensions, unit) in OPTIONAL.items():
         if name in dataset.variables:
-            _check_variable(dataset[name], dimensions, unit, path)
-    grid = _grid(dataset, path)
+            _check_variable(dataset[name], dimensions, unit)
+    grid = _grid(dataset, default_name)
     order = tuple(str(dataset.attrs.get("wet_order", " ".join(DIMENSIONS))).split())
-    transport = to_house_order(_operator(dataset, grid, path), grid.wet, order)
+    transport = to_house_order(_operator(dataset, grid), grid.wet, order)
     attrs = {"source_order": " ".join(order)} | {
         key: value for key, value in dataset.attrs.items() if key not in FILE_ATTRIBUTES
     }
     return Circulation(grid, transport, grid.name, attrs)
 
 
-def _check_variable(variable: xr.DataArray, dimensions: tuple[str, ...], unit: str, path: Path) -> None:
-    label = f"Circulation file {path}, variable '{variable.name}'"
+def _check_variable(variable: xr.DataArray, dimensions: tuple[str, ...], unit: str) -> None:
+    label = f"variable '{variable.name}'"
     if variable.dims != dimensions:
         raise InputError(f"{label}: dimensions {variable.dims}; expected {dimensions}.")
     accepted = UNITS[unit]
@@ -132,15 +139,15 @@ def _check_variable(variable: xr.DataArray, dimensions: tuple[str, ...], unit: s
         raise InputError(f"{label}: {bad} of {variable.size} values are NaN or infinite; expected none.")
 
 
-def _grid(dataset: xr.Dataset, path: Path) -> OceanGrid:
+def _grid(dataset: xr.Dataset, default_name: str) -> OceanGrid:
     def edges(name: str) -> np.ndarray:
         if f"{name}_edge" in dataset.variables:
             return dataset[f"{name}_edge"].values
-        return regular_edges(dataset[name].values, f"Circulation file {path}, variable '{name}'")
+        return regular_edges(dataset[name].values, f"variable '{name}'")
 
     wet = dataset["wet"].values
     if not np.isin(wet, (0, 1)).all():
-        raise InputError(f"Circulation file {path}, variable 'wet': values other than 0 and 1.")
+        raise InputError("variable 'wet': values other than 0 and 1.")
     parts = {
         "wet": wet == 1,
         "depth_edges": dataset["depth_edge"].values,
@@ -149,15 +156,15 @@ def _grid(dataset: xr.Dataset, path: Path) -> OceanGrid:
         "longitude": dataset["longitude"].values,
         "longitude_edges": edges("longitude"),
         "area": dataset["area"].values,
-        "name": str(dataset.attrs.get("name", path.stem)),
-        "masks": _masks(dataset, path),
+        "name": str(dataset.attrs.get("name", default_name)),
+        "masks": _masks(dataset),
     }
     grid = OceanGrid(**parts)
     if "volume" not in dataset.variables:
         return grid
     volume = dataset["volume"].values
     if not np.all(volume[wet == 1] > 0.0):
-        raise InputError(f"Circulation file {path}, variable 'volume': a wet box has no volume.")
+        raise InputError("variable 'volume': a wet box has no volume.")
     fraction = np.zeros(grid.shape)
     fraction[grid.wet] = grid.pack(volume) / grid.volume
     if np.all(np.abs(fraction[grid.wet] - 1.0) < VOLUME_TOLERANCE):
@@ -165,7 +172,7 @@ def _grid(dataset: xr.Dataset, path: Path) -> OceanGrid:
     return OceanGrid(**parts, wet_fraction=np.where(np.abs(fraction - 1.0) < 1e-12, 1.0, fraction))
 
 
-def _masks(dataset: xr.Dataset, path: Path) -> dict[str, np.ndarray]:
+def _masks(dataset: xr.Dataset) -> dict[str, np.ndarray]:
     masks = {}
     for name in dataset.data_vars:
         if not str(name).startswith(MASK_PREFIX):
@@ -173,29 +180,27 @@ def _masks(dataset: xr.Dataset, path: Path) -> dict[str, np.ndarray]:
         variable = dataset[name]
         if variable.dims not in (DIMENSIONS, DIMENSIONS[1:]):
             raise InputError(
-                f"Circulation file {path}, variable '{name}': dimensions {variable.dims}; expected "
-                f"{DIMENSIONS} or {DIMENSIONS[1:]}."
+                f"variable '{name}': dimensions {variable.dims}; expected {DIMENSIONS} or {DIMENSIONS[1:]}."
             )
         masks[str(name).removeprefix(MASK_PREFIX)] = variable.values == 1
     return masks
 
 
-def _operator(dataset: xr.Dataset, grid: OceanGrid, path: Path) -> sparse.csr_array:
+def _operator(dataset: xr.Dataset, grid: OceanGrid) -> sparse.csr_array:
     data, indices, pointer = (dataset[name].values for name in ("T_data", "T_indices", "T_indptr"))
-    label = f"Circulation file {path}"
     if pointer.size != grid.n_wet + 1:
         raise InputError(
-            f"{label}, variable 'T_indptr': {pointer.size} values; expected {grid.n_wet + 1}, one more than "
+            f"variable 'T_indptr': {pointer.size} values; expected {grid.n_wet + 1}, one more than "
             "there are wet boxes in 'wet'."
         )
     if pointer[0] != 0 or pointer[-1] != data.size or np.any(np.diff(pointer) < 0):
         raise InputError(
-            f"{label}, variable 'T_indptr': runs from {pointer[0]} to {pointer[-1]}; expected row pointers that "
+            f"variable 'T_indptr': runs from {pointer[0]} to {pointer[-1]}; expected row pointers that "
             f"never decrease, from 0 to {data.size}."
         )
     if indices.size and (indices.min() < 0 or indices.max() >= grid.n_wet):
         raise InputError(
-            f"{label}, variable 'T_indices': values from {indices.min()} to {indices.max()}; expected column "
+            f"variable 'T_indices': values from {indices.min()} to {indices.max()}; expected column "
             f"indices counted from 0, below {grid.n_wet}."
         )
     return sparse.csr_array((data, indices, pointer), shape=(grid.n_wet, grid.n_wet))

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import scipy.io
 import scipy.sparse as sparse
+from scipy.io.matlab import MatReadError
 
 from invbgc.circulation.core import Circulation, to_house_order, wet_positions
 from invbgc.constants import EARTH_RADIUS
-from invbgc.errors import InputError
+from invbgc.errors import InputError, InvbgcError
 from invbgc.grid import OceanGrid, regular_edges
 
 COLUMN_MAJOR = ("depth", "longitude", "latitude")
@@ -50,7 +51,7 @@ def read_ocim2_grid(path: str | Path) -> OceanGrid:
     path = _existing(path, "OCIM2 grid")
     try:
         content = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)
-    except (ValueError, NotImplementedError, OSError) as error:
+    except (MatReadError, ValueError, NotImplementedError, OSError) as error:
         raise InputError(f"OCIM2 grid {path}: not a readable MATLAB 5 file ({error}).") from error
     for name in ("M3d", "grid", "MSKS"):
         if name not in content:
@@ -113,15 +114,17 @@ def read_ocim2_operator(
         )
     grid = own if grid is None else grid
     _check_volume(content["vol"], grid, order, path)
-    size = content["indptr"].size - 1
+    size = grid.n_wet
     parts = (content["data"], content["indices"], content["indptr"])
     try:
         matrix = sparse.csr_array(parts, shape=(size, size))
     except ValueError as error:
         raise InputError(f"Transport operator {path}: not a CSR matrix of {size} rows ({error}).") from error
-    transport = to_house_order(matrix, wet, order)
     attrs = {"source": path.name, "source_order": " ".join(order), "licence": "that of the file"}
-    return Circulation(grid, transport, path.stem, attrs)
+    try:
+        return Circulation(grid, to_house_order(matrix, wet, order), path.stem, attrs)
+    except InvbgcError as error:
+        raise type(error)(f"Transport operator {path}: {error}") from error
 
 
 def _grid_of(content: dict[str, np.ndarray], wet: np.ndarray, path: Path) -> OceanGrid:
