@@ -47,9 +47,7 @@ def _check_circulation(run: RunFile, where: str | Path) -> list[str]:
         return []
     path = Path(name)
     if not path.suffix:
-        return [
-            f"{where}, [circulation] name: no circulation is called {name!r}. {nearest(name, CIRCULATIONS)}"
-        ]
+        return [f"{where}, [circulation] name: no circulation is called {name!r}. {nearest(name, CIRCULATIONS)}"]
     if path.suffix not in (".nc", ".npz"):
         return [f"{where}, [circulation] name: {name} is not a .nc or .npz file."]
     return [] if path.is_file() else [f"{where}, [circulation] name: the file {name} does not exist."]
@@ -60,18 +58,10 @@ def _check_dataset(run: RunFile, where: str | Path) -> list[str]:
     place = f"{where}, [dataset]"
     if section.name == "wang2023":
         if section.source is None:
-            return [
-                f"{place} source: the dataset wang2023 needs the folder that holds the authors' data files."
-            ]
-        return (
-            []
-            if section.source.is_dir()
-            else [f"{place} source: the folder {section.source} does not exist."]
-        )
+            return [f"{place} source: the dataset wang2023 needs the folder that holds the authors' data files."]
+        return [] if section.source.is_dir() else [f"{place} source: the folder {section.source} does not exist."]
     idle = [key for key in ("source", "dic", "npp") if getattr(section, key) is not None]
-    problems = [
-        f"{place} {key}: applies to the dataset wang2023 only, not to {section.name!r}." for key in idle
-    ]
+    problems = [f"{place} {key}: applies to the dataset wang2023 only, not to {section.name!r}." for key in idle]
     if section.name in DATASETS:
         return problems
     path = Path(section.name)
@@ -117,11 +107,7 @@ def _check_observations(run: RunFile, where: str | Path) -> list[str]:
         for name in run.observations.weights
         if name not in tracers
     ]
-    unfelt = [
-        name
-        for name, felt in _FELT_BY.items()
-        if not felt & set(tracers) and name not in run.parameters.freeze
-    ]
+    unfelt = [name for name, felt in _FELT_BY.items() if not felt & set(tracers) and name not in run.parameters.freeze]
     if unfelt:
         problems.append(
             f"{place} tracers: observations of {', '.join(tracers)} alone say nothing about "

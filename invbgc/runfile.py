@@ -358,7 +358,7 @@ def _with_folder(run: RunFile, folder: Path) -> RunFile:
     if run.dataset.source is not None:
         dataset["source"] = folder / run.dataset.source
     updates["dataset"] = run.dataset.model_copy(update=dataset)
-    if run.parameters.start not in ("first_guess", "published"):
+    if Path(run.parameters.start).suffix:
         updates["parameters"] = run.parameters.model_copy(update={"start": str(folder / run.parameters.start)})
     return run.model_copy(update=updates)
 

@@ -1,0 +1,146 @@
+import tomllib
+
+import pytest
+import xarray as xr
+
+from invbgc.errors import InputError
+from invbgc.runcheck import validate_run
+from invbgc.runfile import PARAMETER_ALIASES, PRESETS, RunFile, nearest, preset, read_run, to_toml, write_template
+
+
+def message(tmp_path, text: str) -> str:
+    """The error of reading and checking a run file with this content."""
+    path = tmp_path / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        validate_run(read_run(path), path)
+    return str(error.value)
+
+
+def test_empty_file_is_the_embedded_run(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("")
+    run = read_run(path)
+    assert run.fit == RunFile().fit
+    assert run.run.output == tmp_path / "runs/embedded"
+    validate_run(run, path)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("comments", [True, False])
+def test_template_reads_back_to_its_preset(name, comments):
+    assert RunFile.model_validate(tomllib.loads(to_toml(preset(name), comments))) == preset(name)
+
+
+def test_template_explains_every_key(tmp_path):
+    text = write_template(tmp_path / "new" / "run.toml").read_text()
+    for section in RunFile.model_fields.values():
+        for key, field in section.annotation.model_fields.items():
+            assert key in text
+            assert field.description
+
+
+def test_template_does_not_overwrite(tmp_path):
+    path = write_template(tmp_path / "run.toml")
+    with pytest.raises(InputError, match="exists already"):
+        write_template(path)
+    write_template(path, "embedded_8deg", overwrite=True)
+    assert read_run(path).circulation.name == "embedded_8deg"
+
+
+def test_unknown_preset():
+    with pytest.raises(InputError, match=r"no preset 'embeded'\. Did you mean 'embedded'"):
+        preset("embeded")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[modell]\n", ["line 1", "no section [modell]", "Did you mean 'model'?"]),
+        ("[model]\nlabil = 'off'\n", ["line 2, [model]", "unknown key 'labil'", "Did you mean 'labile'?"]),
+        ("\n[model]\nsinking = 'upwnd'\n", ["line 3, [model] sinking", "'upwnd'", "Did you mean 'upwind'?"]),
+        ("[model]\nexponent_layers = 4\n", ["line 2", "exponent_layers", "4 is not a choice", "Valid: 2, 3"]),
+        ("[model]\nkappa_p_days = -3\n", ["line 2", "found -3", "greater than 0"]),
+        ("[model]\nkappa_p_days = 'long'\n", ["line 2", "found 'long'", "valid number"]),
+        ("[model]\nkappa_p_days = nan\n", ["line 2", "finite"]),
+        ("[run]\nname = \n", ["not valid TOML", "line 2"]),
+        ("[observations]\ntracers = ['DIP', 'O3']\n", ["line 2", "'O3' is not a choice", "DIP, DIC, ALK, O2, DOC"]),
+        ("[observations]\nweights = { DOX = 1 }\n", ["line 2", "'DOX'", "Did you mean 'DOC'?"]),
+        ("[observations]\nweights = { DOC = 0 }\n", ["line 2", "greater than 0"]),
+        ("[observations]\ntracers = ['DIP', 'DIP', 'DIC', 'ALK', 'O2', 'DOC']\n", ["DIP is listed twice"]),
+        (
+            "[observations]\ntracers = ['O2', 'DOC']\n",
+            ["say nothing about d_PIC, rain_ratio_slope, rain_ratio", "freeze"],
+        ),
+        (
+            "[observations]\ntracers = ['DIP', 'DIC', 'ALK', 'O2']\nweights = { DOC = 2 }\n",
+            ["DOC has a weight but is not among the tracers"],
+        ),
+        ("[circulation]\nname = 'embeded'\n", ["[circulation] name", "'embeded'", "Did you mean 'embedded'"]),
+        ("[circulation]\nname = 'ocean.nc'\n", ["ocean.nc does not exist"]),
+        ("[circulation]\nname = 'ocean.mat'\n", ["not a .nc or .npz file"]),
+        ("[circulation]\ncoarsen = 0\n", ["line 2", "greater than or equal to 1"]),
+        ("[dataset]\nname = 'wang23'\n", ["[dataset] name", "Did you mean 'wang2023'"]),
+        ("[dataset]\nname = 'wang2023'\n", ["[dataset] source", "needs the folder"]),
+        ("[dataset]\nname = 'wang2023'\nsource = 'nowhere'\n", ["nowhere does not exist"]),
+        ("[dataset]\nname = 'mine.nc'\n", ["mine.nc does not exist"]),
+        ("[dataset]\ndic = 'raw'\n", ["[dataset] dic", "wang2023 only"]),
+        ("[parameters]\nfreeze = ['b_c']\n", ["[parameters] freeze", "'b_c'", "Did you mean 'b_C'"]),
+        ("[parameters]\noverrides = { sigma = 1 }\n", ["[parameters] overrides", "'sigma'", "sigma_P"]),
+        ("[parameters]\noverrides = { eta = -1 }\n", ["eta = -1 must be positive"]),
+        ("[parameters]\nstart = 'publishd'\n", ["[parameters] start", "Did you mean 'published'?"]),
+        ("[fit]\nmax_evaluations = 0\n", ["line 2", "greater than or equal to 1"]),
+        ("[fit]\nmethod = 'newtn'\n", ["Did you mean 'newton'?"]),
+        ("[laplace]\nscaling = 'author'\n", ["Did you mean 'authors'?"]),
+        ("[solver]\nbackend = 'umfpack'\n", ["'umfpack' is not a choice", "auto, superlu, pardiso"]),
+    ],
+)
+def test_bad_run_files_are_explained(tmp_path, text, expected):
+    found = message(tmp_path, text)
+    assert str(tmp_path) in found
+    for part in expected:
+        assert part in found
+
+
+def test_all_problems_are_listed(tmp_path):
+    found = message(tmp_path, "[model]\nlabil = 'off'\nsinking = 'x'\n[fit]\ngtol = 0\n")
+    assert found.startswith("3 problems:")
+
+
+def test_freezing_what_no_tracer_feels_is_enough(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        "[observations]\ntracers = ['O2', 'DOC']\n[parameters]\nfreeze = ['d_PIC', 'rain_ratio_slope', 'rain_ratio']\n"
+    )
+    validate_run(read_run(path), path)
+
+
+def test_freezing_all_parameters_is_refused(tmp_path):
+    assert "nothing is left to fit" in message(tmp_path, f"[parameters]\nfreeze = {list(PARAMETER_ALIASES)}\n")
+
+
+def test_dataset_without_observations_of_a_tracer(tmp_path):
+    xr.Dataset({f"observed_{name}": 0.0 for name in ("DIP", "DIC", "ALK", "O2")}).to_netcdf(tmp_path / "mine.nc")
+    assert "mine.nc has no variable observed_DOC" in message(tmp_path, "[dataset]\nname = 'mine.nc'\n")
+
+
+def test_missing_run_file(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read the run file .*no\.toml.*invbgc init"):
+        read_run(tmp_path / "no.toml")
+
+
+def test_paths_count_from_the_folder_of_the_file(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[circulation]\nname = 'a/ocean.nc'\n[parameters]\nstart = 'table.csv'\n")
+    run = read_run(path)
+    assert run.circulation.name == str(tmp_path / "a/ocean.nc")
+    assert run.parameters.start == str(tmp_path / "table.csv")
+
+
+def test_output_that_is_a_file(tmp_path):
+    (tmp_path / "taken").write_text("")
+    assert "is not a folder" in message(tmp_path, "[run]\noutput = 'taken'\n")
+
+
+def test_nearest_knows_the_authors_names():
+    assert nearest("kru", ["kappa_ru", "beta"]).startswith("Did you mean 'kappa_ru'?")
