@@ -1,6 +1,7 @@
 """Newton's method for one nonlinear tracer, in JAX: a damped chord iteration whose factor is refreshed when it tires.
 
-The equation is a residual r(x) = T x - s(x) = 0 whose Jacobian is A(c(x)). A step costs one solve; a new factor is made only where the residual shrank by less than `REFRESH_ABOVE`. The last factor is always the one at
+The equation is a residual r(x) = T x - s(x) = 0 whose Jacobian is A(c(x)). A step costs one solve; a
+new factor is made only where the residual shrank by less than `REFRESH_ABOVE`. The last factor is always the one at
 the solution, because derivatives through the solution need it.
 """
 

@@ -30,6 +30,9 @@ REFINE_ABOVE = 1e-14
 FAIL_ABOVE = 1e-8
 """Backward error above which a refined solve is an error."""
 
+SINGULAR_ABOVE = 1e13
+"""Growth |A||x| / |b| of a solve above which the matrix counts as singular: no digit of x would be right."""
+
 REFINEMENTS = 3
 """Refinement steps tried before a solve is judged."""
 
@@ -174,7 +177,7 @@ class SparseSystem:
             x, of the shape of rhs.
 
         Raises:
-            ConvergenceError: the backward error stays above `FAIL_ABOVE` after refinement.
+            ConvergenceError: the backward error stays above `FAIL_ABOVE` after refinement, or the matrix is singular.
         """
         live = self._factor(token)
         start = time.perf_counter()
@@ -194,11 +197,14 @@ class SparseSystem:
         self.counters.solves += block.shape[1]
         self.counters.max_residual = max(self.counters.max_residual, error)
         self.counters.solve_seconds += time.perf_counter() - start
-        if not error <= FAIL_ABOVE:
+        largest = np.abs(block).max(axis=0)
+        growth = live.norm * np.abs(solution).max(axis=0) / np.where(largest > 0, largest, np.inf)
+        if not error <= FAIL_ABOVE or not growth.max(initial=0.0) < SINGULAR_ABOVE:
             raise ConvergenceError(
                 f"{self.name}: a {'transposed ' if transposed else ''}solve by {self.backend} left a backward error of "
-                f"{error:.1e} after {REFINEMENTS} refinements; expected at most {FAIL_ABOVE:.0e}. The matrix is "
-                f"close to singular: is every tracer tied to a rate, an exchange or an inventory?"
+                f"{error:.1e} (expected at most {FAIL_ABOVE:.0e}) and a growth of {growth.max():.1e} (expected at most "
+                f"{SINGULAR_ABOVE:.0e}). The matrix is close to singular: is every tracer tied to a rate, an exchange "
+                f"or an inventory?"
             )
         return solution.reshape(rhs.shape)
 
