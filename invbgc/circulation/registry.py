@@ -1,6 +1,7 @@
 """The circulations known by name; a new one costs one file and one line here."""
 
 import difflib
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -67,4 +68,4 @@ def embedded_8deg() -> Circulation:
     """The embedded ocean with its cells joined two by two in latitude and longitude."""
     from invbgc.circulation.embedded import embedded
 
-    return coarsen(embedded(), 2, 2)
+    return replace(coarsen(embedded(), 2, 2), name="embedded_8deg")

@@ -55,5 +55,6 @@ CIRCULATIONS: dict[str, Callable[[], Circulation]] = {
     "random_ocean_2x3": lambda: coarsen(random_ocean(1), 2, 3),
     "random_ocean_layers": lambda: coarsen(random_ocean(2), 3, 1, layers=[1, 1, 2]),
     "column_layers": lambda: coarsen(load_circulation("column"), 1, 1, layers=[1, 1, 3, 4, 8]),
+    "embedded_8deg": partial(load_circulation, "embedded_8deg"),
 }
 """Name -> builder."""
