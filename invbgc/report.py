@@ -131,7 +131,7 @@ def _parameters(result: xr.Dataset) -> str:
             if twin
             else [f"{row.estimate / row.published:.3g}".replace("-", "−") if row.published else "–"]
         )
-        frozen = not np.isfinite(row.lower)
+        frozen = np.isnan(row.lower)
         body.append(
             [_safe(row.name) + (" <small>fixed</small>" if frozen and summary.covariance(result) else ""),
              _symbol(row.symbol), unit_html(row.unit), _plain(row.initial), _number(row.estimate, digits),
@@ -428,7 +428,7 @@ def unit_html(units: str) -> str:
 def _number(value: float, digits: int = 4) -> str:
     """Write a number with so many significant digits, in powers of ten where that reads better."""
     if not np.isfinite(value):
-        return "–"
+        return "∞" if np.isinf(value) else "–"
     if value == 0:
         return "0"
     power = int(np.floor(np.log10(abs(value))))

@@ -4,19 +4,32 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from invbgc.errors import InputError
-from invbgc.runfile import CIRCULATIONS, DATASETS, PARAMETER_ALIASES, TRACERS, RunFile, join_problems, nearest
+from invbgc.models.pco.parameters import pco_parameters
+from invbgc.parameters import ParameterTable
+from invbgc.runfile import CIRCULATIONS, DATASETS, TRACERS, RunFile, join_problems, nearest
 
-_LINEAR_PARAMETERS = ("b_P_slope", "b_C_slope", "rain_ratio_slope")
-_PHOSPHORUS = tuple(PARAMETER_ALIASES)[:7]
-# Which tracers feel a parameter (the non-zero blocks of the sensitivities); a parameter that no fitted tracer
-# feels leaves a zero row in the Hessian.
-_FELT_BY = {
-    **{name: frozenset(TRACERS) for name in _PHOSPHORUS},
-    **{name: frozenset(TRACERS[1:]) for name in tuple(PARAMETER_ALIASES)[7:20]},
-    **{name: frozenset({"DIC", "ALK", "O2"}) for name in ("b_C_slope", "b_C")},
-    **{name: frozenset({"DIC", "ALK"}) for name in ("d_PIC", "rain_ratio_slope", "rain_ratio")},
-    "r_O2C": frozenset({"O2"}),
-}
+
+def felt_by(table: ParameterTable) -> dict[str, frozenset[str]]:
+    """Say which tracers feel each parameter: the non-zero blocks of the sensitivities of the P-C-O model.
+
+    A parameter that no fitted tracer feels leaves a zero row in the Hessian.
+
+    Args:
+        table: the parameters of the model, phosphorus first.
+
+    Returns:
+        Tracers by parameter name.
+    """
+    exceptions = {
+        **{name: frozenset({"DIC", "ALK", "O2"}) for name in ("b_C_slope", "b_C")},
+        **{name: frozenset({"DIC", "ALK"}) for name in ("d_PIC", "rain_ratio_slope", "rain_ratio")},
+        "r_O2C": frozenset({"O2"}),
+    }
+    carbon = table.names.index("sigma_C")
+    return {
+        name: exceptions.get(name, frozenset(TRACERS if row < carbon else set(TRACERS) - {"DIP"}))
+        for row, name in enumerate(table.names)
+    }
 
 
 def validate_run(run: RunFile, where: str | Path = "the run file") -> None:
@@ -76,9 +89,11 @@ def _check_dataset(run: RunFile, where: str | Path) -> list[str]:
 def _check_parameters(run: RunFile, where: str | Path) -> list[str]:
     section = run.parameters
     place = f"{where}, [parameters]"
-    known = tuple(PARAMETER_ALIASES)
+    table = pco_parameters()
+    known = table.names
+    aliases = {row.alias: row.name for row in table}
     problems = [
-        f"{place} {key}: no parameter is called {name!r}. {nearest(name, known)}"
+        f"{place} {key}: no parameter is called {name!r}. {nearest(name, known, aliases)}"
         for key in ("freeze", "overrides")
         for name in getattr(section, key)
         if name not in known
@@ -86,7 +101,7 @@ def _check_parameters(run: RunFile, where: str | Path) -> list[str]:
     problems += [
         f"{place} overrides: {name} = {value:g} must be positive, because its logarithm is fitted."
         for name, value in section.overrides.items()
-        if name in known and name not in _LINEAR_PARAMETERS and value <= 0
+        if name in known and table[name].transform == "log" and value <= 0
     ]
     if section.start not in ("first_guess", "published") and not Path(section.start).is_file():
         problems.append(
@@ -107,7 +122,11 @@ def _check_observations(run: RunFile, where: str | Path) -> list[str]:
         for name in run.observations.weights
         if name not in tracers
     ]
-    unfelt = [name for name, felt in _FELT_BY.items() if not felt & set(tracers) and name not in run.parameters.freeze]
+    unfelt = [
+        name
+        for name, felt in felt_by(pco_parameters()).items()
+        if not felt & set(tracers) and name not in run.parameters.freeze
+    ]
     if unfelt:
         problems.append(
             f"{place} tracers: observations of {', '.join(tracers)} alone say nothing about "

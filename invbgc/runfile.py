@@ -35,31 +35,6 @@ DATASETS = {
 }
 """Datasets known by name, and what they are; anything else is a path."""
 
-PARAMETER_ALIASES = {
-    "sigma_P": "sigP",
-    "Q10_P": "Q10P",
-    "kappa_dP": "kdP",
-    "b_P_slope": "bP_T",
-    "b_P": "bP",
-    "alpha": "alpha",
-    "beta": "beta",
-    "sigma_C": "sigC",
-    "kappa_ru": "kru",
-    "kappa_rd": "krd",
-    "eta": "etau",
-    "b_C_slope": "bC_T",
-    "b_C": "bC",
-    "d_PIC": "d",
-    "Q10_C": "Q10C",
-    "kappa_dC": "kdC",
-    "rain_ratio_slope": "R_Si",
-    "rain_ratio": "rR",
-    "P_to_C_slope": "cc",
-    "P_to_C_intercept": "dd",
-    "r_O2C": "rO2C",
-}
-"""Parameter names and the names of Wang et al. (2023) in the authors' tables."""
-
 Tracer = Literal["DIP", "DIC", "ALK", "O2", "DOC"]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -222,12 +197,13 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 """Ready-made runs by name; each entry replaces the defaults of a section."""
 
 
-def nearest(word: str, valid: Iterable[str]) -> str:
+def nearest(word: str, valid: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
     """Say which valid names a mistyped one may have meant, then list all.
 
     Args:
         word: what was found.
         valid: the names that would have been accepted.
+        aliases: other names the user may know, and the valid name of each.
 
     Returns:
         A sentence such as ``Did you mean 'labile'? Valid: labile, c_to_p.``
@@ -236,9 +212,7 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     folded = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(word.casefold(), folded, n=2, cutoff=0.55)
     meant = [folded[name] for name in close]
-    meant += [
-        name for name, alias in PARAMETER_ALIASES.items() if alias == word and name in names and name not in meant
-    ]
+    meant += [name for alias, name in (aliases or {}).items() if alias == word and name not in meant]
     hint = f"Did you mean {' or '.join(repr(name) for name in meant)}? " if meant else ""
     return f"{hint}Valid: {', '.join(names)}."
 

@@ -134,7 +134,7 @@ def standard_deviation(result: xr.Dataset) -> np.ndarray:
     if matrix is None:
         return np.full(result["parameter_name"].size, np.nan)
     variance = np.diag(matrix[0])
-    return np.sqrt(np.where(variance > 0, variance, np.nan))
+    return np.sqrt(np.where(variance > 0, variance, np.nan))  # infinite where the data say nothing
 
 
 def parameter_rows(result: xr.Dataset) -> list[ParameterRow]:
@@ -274,8 +274,9 @@ def cautions(result: xr.Dataset) -> list[str]:
     """
     notes = []
     status = str(result.attrs.get("status", "converged"))
-    if "converged" not in status or "not" in status:
-        notes.append(f"The search stopped before it converged: {status}. Rerun the same command to continue it.")
+    if status != "converged":
+        message = str(result.attrs.get("message", "")).strip() or "the search was cut short."
+        notes.append(f"The search ended as '{status}' and not as converged: {message}")
     curvature = hessian(result)
     if curvature is not None:
         free = np.isfinite(np.diag(curvature))

@@ -103,6 +103,14 @@ def test_matrices_over_free_parameters_only_are_understood():
     assert np.array_equal(summary.standard_deviation(small), summary.standard_deviation(full), equal_nan=True)
 
 
+def test_parameters_without_information_have_infinite_bars():
+    result = tiny_result()
+    result["covariance_authors"][0, :] = np.nan
+    result["covariance_authors"][0, 0] = np.inf
+    assert summary.parameter_rows(result)[0].upper == np.inf
+    assert "<td>∞</td>" in build_report(result)
+
+
 def test_global_export():
     result = tiny_result()
     numbers = {number.label: number for number in summary.global_numbers(result)}
@@ -115,10 +123,10 @@ def test_global_export():
 def test_cautions():
     result = tiny_result()
     assert summary.cautions(result) == []
-    result.attrs["status"] = "not converged: evaluations used up"
+    result.attrs |= {"status": "stalled", "message": "round-off."}
     result["hessian"] = result["hessian"] * -1
     notes = " ".join(summary.cautions(result))
-    assert "before it converged" in notes
+    assert "ended as 'stalled' and not as converged: round-off." in notes
     assert "no minimum" in notes
 
 

@@ -4,8 +4,9 @@ import pytest
 import xarray as xr
 
 from invbgc.errors import InputError
+from invbgc.models.pco.parameters import pco_parameters
 from invbgc.runcheck import validate_run
-from invbgc.runfile import PARAMETER_ALIASES, PRESETS, RunFile, nearest, preset, read_run, to_toml, write_template
+from invbgc.runfile import PRESETS, RunFile, nearest, preset, read_run, to_toml, write_template
 
 
 def message(tmp_path, text: str) -> str:
@@ -116,7 +117,7 @@ def test_freezing_what_no_tracer_feels_is_enough(tmp_path):
 
 
 def test_freezing_all_parameters_is_refused(tmp_path):
-    assert "nothing is left to fit" in message(tmp_path, f"[parameters]\nfreeze = {list(PARAMETER_ALIASES)}\n")
+    assert "nothing is left to fit" in message(tmp_path, f"[parameters]\nfreeze = {list(pco_parameters().names)}\n")
 
 
 def test_dataset_without_observations_of_a_tracer(tmp_path):
@@ -143,4 +144,4 @@ def test_output_that_is_a_file(tmp_path):
 
 
 def test_nearest_knows_the_authors_names():
-    assert nearest("kru", ["kappa_ru", "beta"]).startswith("Did you mean 'kappa_ru'?")
+    assert nearest("kru", ["kappa_ru", "beta"], {"kru": "kappa_ru"}).startswith("Did you mean 'kappa_ru'?")

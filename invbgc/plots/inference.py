@@ -154,7 +154,7 @@ def parameter_figure(
         _draw_ratio(axes, rows, initial / published, "o", GREY, "start", hollow=True)
         if twin and truth is not None:
             _draw_ratio(axes, rows, truth / published, "D", GREEN, "truth")
-        bars = np.nan_to_num(np.abs(np.stack([lower, upper]) / published))
+        bars = np.nan_to_num(np.abs(np.stack([lower, upper]) / published), posinf=1e3)
         bars = np.minimum(bars, np.array([[0.95], [np.inf]]) * np.abs(estimate / published))
         axes.errorbar(
             estimate / published,
