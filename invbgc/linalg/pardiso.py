@@ -7,6 +7,7 @@ live factor; freed handles keep their analysis and wait in a pool for the next f
 import ctypes
 import functools
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,7 @@ class PardisoAnalysis(Analysis):
     def __init__(self, pattern: sp.csr_array):
         self._pattern = pattern
         self._idle: list[_Handle] = []
+        weakref.finalize(self, _release, self._idle)
 
     def factor(self, values: np.ndarray) -> Factor:
         """Factor the values [nnz], analysing only where no analysed handle is idle."""
@@ -114,9 +116,11 @@ class PardisoAnalysis(Analysis):
         handle.run(_FACTOR)
         return PardisoFactor(handle, self._idle)
 
-    def __del__(self) -> None:
-        for handle in self._idle:
-            handle.run(_RELEASE)
+
+
+def _release(handles: list[_Handle]) -> None:
+    for handle in handles:
+        handle.run(_RELEASE)
 
 
 class PardisoFactor(Factor):

@@ -30,7 +30,7 @@ REFINE_ABOVE = 1e-14
 FAIL_ABOVE = 1e-8
 """Backward error above which a refined solve is an error."""
 
-SINGULAR_ABOVE = 1e13
+SINGULAR_ABOVE = 1e12
 """Growth |A||x| / |b| of a solve above which the matrix counts as singular: no digit of x would be right."""
 
 REFINEMENTS = 3

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invbgc.chemistry.carbonate import EquilibriumConstants, equilibrium_constants
+from invbgc.chemistry.equilibrium import EquilibriumConstants, equilibrium_constants
 from invbgc.chemistry.gas_exchange import oxygen_saturation, piston_velocity, schmidt_co2, schmidt_o2
 from invbgc.constants import YEAR
 from invbgc.datasets.forcing import Forcing
