@@ -141,7 +141,7 @@ def exact_power_law(exponent: ArrayLike, columns: Columns) -> SinkingLaw:
     log_ratio = np.log(np.where(upper > 0, upper / lower, 1.0))[:, None]
     transmitted = jnp.where(surface, 0.0, jnp.exp(exponent * log_ratio))
     shape = jnp.where(surface, 1.0, -jnp.expm1((exponent + 1.0) * log_ratio)) / (exponent + 1.0)
-    exported = (lower / columns.thickness)[:, None] * shape
+    exported = jnp.multiply((lower / columns.thickness)[:, None], shape)
     return SinkingLaw(transmitted * columns.open_below, exported * columns.open_below)
 
 
@@ -159,8 +159,9 @@ def exact_exponential_law(length: ArrayLike, columns: Columns) -> SinkingLaw:
     Returns:
         The law.
     """
-    depths = jnp.asarray(columns.thickness[:, None] / length)
-    return SinkingLaw(jnp.exp(-depths) * columns.open_below, -jnp.expm1(-depths) / depths * columns.open_below)
+    depths = jnp.divide(columns.thickness[:, None], length)
+    exported = jnp.multiply(-jnp.expm1(-depths) / depths, columns.open_below)
+    return SinkingLaw(jnp.multiply(jnp.exp(-depths), columns.open_below), exported)
 
 
 def remineralise(source: ArrayLike, law: SinkingLaw, columns: Columns) -> ParticleColumn:
@@ -179,14 +180,8 @@ def remineralise(source: ArrayLike, law: SinkingLaw, columns: Columns) -> Partic
     """
     produced = jnp.where(columns.wet, source, 0.0) * columns.thickness[:, None]
 
-    def layer(flux_above, inputs):
-        made, transmitted, exported = inputs
-        flux_below = transmitted * flux_above + exported * made
-        return flux_below, (flux_below, flux_above + made - flux_below)
-
-    surface = jnp.zeros(produced.shape[1], dtype=jnp.result_type(produced, *law))
-    _, (flux, dissolved) = jax.lax.scan(layer, surface, (produced, *law))
-    return ParticleColumn(dissolved / columns.thickness[:, None], jnp.concatenate([surface[None], flux]))
+    dissolved, flux = _descend(produced, law)
+    return ParticleColumn(dissolved / columns.thickness[:, None], flux)
 
 
 def unit_response(law: SinkingLaw, columns: Columns, layers: int = 2) -> jax.Array:
@@ -206,6 +201,20 @@ def unit_response(law: SinkingLaw, columns: Columns, layers: int = 2) -> jax.Arr
     sources = np.zeros((layers, *columns.wet.shape))
     sources[np.arange(layers), np.arange(layers)] = 1.0
     return jax.vmap(lambda source: remineralise(source, law, columns).remineralisation)(jnp.asarray(sources))
+
+
+@jax.jit
+def _descend(produced, law: SinkingLaw):
+    """Dissolution per layer and flux through the interfaces, both mmol m-2 s-1, of a production per layer."""
+
+    def layer(flux_above, inputs):
+        made, transmitted, exported = inputs
+        flux_below = transmitted * flux_above + exported * made
+        return flux_below, (flux_above + made - flux_below, flux_below)
+
+    surface = jnp.zeros(produced.shape[1], dtype=jnp.result_type(produced, *law))
+    _, (dissolved, flux) = jax.lax.scan(layer, surface, (produced, *law))
+    return dissolved, jnp.concatenate([surface[None], flux])
 
 
 def _same_for_own_production(passed: ArrayLike, columns: Columns) -> SinkingLaw:
