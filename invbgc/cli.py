@@ -42,10 +42,8 @@ def _guard(command: Callable[..., None]) -> Callable[..., None]:
         except InvbgcError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            typer.echo(
-                "\nInterrupted. Every finished evaluation is saved: run the same command again to continue.", err=True
-            )
+        except KeyboardInterrupt as stop:
+            typer.echo(f"\nStopped. {stop}\nRun the same command again to continue where it stopped.", err=True)
             raise typer.Exit(130) from None
 
     return guarded

@@ -278,6 +278,14 @@ def _global(result: xr.Dataset) -> str:
 def _uncertainty(result: xr.Dataset) -> str:
     names = result["parameter_name"].values.astype(str)
     content = ""
+    counts = [
+        [_safe(name), f"{number:,.0f}", f"{factor:.2f}"]
+        for name, number, factor in summary.scalings(result)
+        if np.isfinite(number)
+    ]
+    if counts:
+        head = ["scaling", "observations counted as independent", "length of the error bars"]
+        content += "<h3>What counts as independent</h3>" + _table(head, counts, text=(0,))
     curvature = summary.hessian(result)
     if curvature is not None:
         free = np.isfinite(np.diag(curvature))
@@ -356,6 +364,8 @@ def _stats(result: xr.Dataset) -> dict[str, float]:
     stored |= {
         str(key).removeprefix("stats_"): value for key, value in result.attrs.items() if str(key).startswith("stats_")
     }
+    if "history_memory" in result:
+        stored["peak_memory_GB"] = float(result["history_memory"].max())
     return {key: float(value) for key, value in stored.items() if isinstance(value, int | float | np.number)}
 
 

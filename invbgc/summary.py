@@ -123,6 +123,28 @@ def covariance(result: xr.Dataset) -> tuple[np.ndarray, str] | None:
     return _full_matrix(result, chosen), chosen.removeprefix("covariance_")
 
 
+def scalings(result: xr.Dataset) -> list[tuple[str, float, float]]:
+    """The ways in which the file counts independent observations.
+
+    Args:
+        result: the fit.
+
+    Returns:
+        Name, number of observations counted, and length of the error bars relative to the headline, for each.
+    """
+    found = covariance(result)
+    headline = float(result[f"covariance_{found[1]}"].attrs.get("noise_scale", np.nan)) if found else np.nan
+    return [
+        (
+            str(name).removeprefix("covariance_"),
+            float(part.attrs.get("number_of_observations", np.nan)),
+            float(np.sqrt(float(part.attrs.get("noise_scale", np.nan)) / headline)),
+        )
+        for name, part in result.data_vars.items()
+        if str(name).startswith("covariance_")
+    ]
+
+
 def hessian(result: xr.Dataset) -> np.ndarray | None:
     """Hessian of the misfit [p, p] in the fitted coordinates, NaN in the rows of frozen parameters."""
     return _full_matrix(result, "hessian") if "hessian" in result else None
@@ -323,6 +345,8 @@ def trust(result: xr.Dataset) -> str:
             "with other production maps and circulations for that."
         )
         return bars + honest
+    if "twin_note" in result.attrs:
+        return f"{bars} The observations are synthetic; {result.attrs['twin_note']}, so no truth is shown."
     scores = np.abs([row.z_score for row in parameter_rows(result)])
     scores = scores[np.isfinite(scores)]
     within = [int(np.sum(scores <= width)) for width in (1, 2, 3)]

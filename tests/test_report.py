@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from tiny_result import tiny_result
 
-from invbgc import summary
+from invbgc import report, summary
 from invbgc.errors import InputError
 from invbgc.report import build_report, write_report
 
@@ -42,6 +42,12 @@ def text() -> str:
     return build_report(tiny_result())
 
 
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Leave out the pixels, which take most of the time."""
+    monkeypatch.setattr(report, "_image", lambda figure, caption, narrow=False: f"<p>{caption}</p>")
+
+
 def test_well_formed_and_self_contained(text):
     checker = Checker()
     checker.feed(text)
@@ -70,7 +76,7 @@ def test_content(text):
     assert not re.search(r">\W*(nan|inf)\b", text)
 
 
-def test_real_data_are_not_called_synthetic():
+def test_real_data_are_not_called_synthetic(without_pictures):
     result = tiny_result(twin=False)
     text = build_report(result)
     assert "Synthetic observations" not in text
@@ -103,7 +109,7 @@ def test_matrices_over_free_parameters_only_are_understood():
     assert np.array_equal(summary.standard_deviation(small), summary.standard_deviation(full), equal_nan=True)
 
 
-def test_parameters_without_information_have_infinite_bars():
+def test_parameters_without_information_have_infinite_bars(without_pictures):
     result = tiny_result()
     result["covariance_authors"][0, :] = np.nan
     result["covariance_authors"][0, 0] = np.inf
@@ -130,7 +136,7 @@ def test_cautions():
     assert "no minimum" in notes
 
 
-def test_result_before_laplace_and_without_fields():
+def test_result_before_laplace_and_without_fields(without_pictures):
     result = tiny_result(twin=False).drop_vars("covariance_authors")
     result = result.drop_vars(
         [name for name in result.data_vars if str(name).startswith(("model_", "observed_", "poc"))]
@@ -139,7 +145,7 @@ def test_result_before_laplace_and_without_fields():
     assert "invbgc laplace" in text
 
 
-def test_file_round_trip_and_errors(tmp_path):
+def test_file_round_trip_and_errors(tmp_path, without_pictures):
     path = tmp_path / "fit.nc"
     tiny_result().to_netcdf(path)
     page = write_report(path, tmp_path / "deep" / "report.html")

@@ -37,6 +37,7 @@ def tiny_result(twin: bool = True) -> xr.Dataset:
             "covariance_authors": (
                 ("parameter", "parameter_2"),
                 np.array([[0.04, -0.005, np.nan], [-0.005, 0.01, np.nan], [np.nan] * 3]),
+                {"number_of_observations": 600.0, "noise_scale": 1e-3},
             ),
             "history_value": ("iteration", np.array([2.0, 0.5, 0.3])),
             "history_gradient_norm": ("iteration", np.array([1.0, 1e-3, 1e-9])),

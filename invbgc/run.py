@@ -1,0 +1,280 @@
+"""From a run file to its results: the only place where circulation, data, model, fit and files meet."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+import invbgc
+from invbgc.errors import InputError
+from invbgc.runfile import CIRCULATIONS, DATASETS, RunFile
+
+if TYPE_CHECKING:
+    from invbgc.circulation import Circulation
+    from invbgc.datasets import Forcing
+    from invbgc.inference.posterior import Posterior
+    from invbgc.observations import Observations
+    from invbgc.parameters import ParameterTable
+
+RESULT_NAME = "fit.nc"
+"""Name of the result file in the output folder."""
+
+SCALINGS = ("authors", "all", "effective")
+"""Ways to count independent observations; all are stored, the one of the run file first."""
+
+
+def prepare(run: RunFile) -> "Posterior":
+    """Build the posterior that a run file describes.
+
+    Args:
+        run: a validated run.
+
+    Returns:
+        The posterior of the free parameters, at their start values.
+
+    Raises:
+        InputError: a file, variable or value is not what it must be.
+        ConservationError: the transport operator fails its audit.
+    """
+    from invbgc.inference.posterior import Posterior
+    from invbgc.models.pco.model import PCOModel
+    from invbgc.models.pco.options import PCOOptions
+
+    circulation, forcing, observations = _ocean(run)
+    model = PCOModel(
+        circulation, forcing, PCOOptions(**run.model.model_dump()), _table(run), backend=run.solver.backend
+    )
+    scales: dict[str, float] = {str(name): factor for name, factor in run.observations.weights.items()}
+    return Posterior(model, observations.subset(run.observations.tracers), scales)
+
+
+def fit(run: RunFile, source: Path | None = None, progress: Callable[[str], Any] | None = None) -> Path:
+    """Fit a run, approximate its posterior, and write the result file; an interrupted fit continues.
+
+    Args:
+        run: a validated run.
+        source: the run file it came from, for the manifest.
+        progress: receives lines of text.
+
+    Returns:
+        The result file.
+
+    Raises:
+        InvbgcError: of the kinds named in `prepare` and in the fit itself.
+    """
+    from invbgc.inference.fit import fit as find_optimum
+    from invbgc.inference.laplace import laplace as approximate
+    from invbgc.io import manifest
+
+    with _log_file(run.run.output) as log:
+
+        def tell(line: object) -> None:
+            log.info("%s", line)
+            if progress is not None:
+                progress(str(line))
+
+        posterior = prepare(run)
+        tell(
+            f"{run.run.name}: {posterior.model.grid.n_wet} boxes, {len(posterior.names)} free parameters, "
+            f"observations of {', '.join(posterior.observations.tracers)}"
+        )
+        found = find_optimum(
+            posterior,
+            gtol=run.fit.gtol,
+            max_evaluations=run.fit.max_evaluations,
+            start_radius=run.fit.start_radius,
+            checkpoint=run.run.output / "checkpoints",
+            progress=tell,
+            method=run.fit.method,
+        )
+        tell(f"{found.status}: {found.message}")
+        attrs = {"run_name": run.run.name, "data_source": _provenance(posterior.observations.attrs)}
+        if not _keeps_truth(run):
+            attrs["twin_note"] = "the synthetic observations were made on another grid than that of this fit"
+        return found.save(
+            run.run.output / RESULT_NAME,
+            laplaces=[approximate(found, scaling=scaling) for scaling in _ordered(run.laplace.scaling)],
+            record=manifest(_inputs(run, source), run.model_dump(mode="json"), run.run.seed),
+            truth=_truth(posterior.observations.attrs) if _keeps_truth(run) else {},
+            attrs=attrs,
+        )
+
+
+def laplace(run: RunFile, source: Path | None = None) -> Path:
+    """Approximate the posterior of a finished fit again, with the scaling of the run file as the headline.
+
+    Args:
+        run: a validated run whose output folder holds a result file.
+        source: unused; the manifest stays that of the fit.
+
+    Returns:
+        The result file, rewritten.
+
+    Raises:
+        InputError: there is no result file.
+    """
+    from invbgc.inference.fit import Fit
+    from invbgc.inference.laplace import laplace as approximate
+    from invbgc.summary import manifest, open_result
+
+    path = run.run.output / RESULT_NAME
+    stored = open_result(path)
+    found = Fit.load(path)
+    kept = ("run_name", "data_source", "twin_note")
+    truth = zip(stored["parameter_name"].values.astype(str), stored["truth"].values, strict=True)
+    return found.save(
+        path,
+        laplaces=[approximate(found, scaling=scaling) for scaling in _ordered(run.laplace.scaling)],
+        record=manifest(stored),
+        truth={name: float(value) for name, value in truth},
+        attrs={key: stored.attrs[key] for key in kept if key in stored.attrs},
+    )
+
+
+def write_report(result: Path, output: Path | None = None) -> Path:
+    """Write the report of a result file, ``report.html`` beside it unless said otherwise."""
+    from invbgc.report import write_report as write
+
+    return write(result, output or result.with_name("report.html"))
+
+
+def verify(run: RunFile, source: Path | None = None) -> Iterator[xr.Dataset]:
+    """Verify the model, transport and derivatives of a run at its start.
+
+    Args:
+        run: a validated run.
+        source: unused.
+
+    Yields:
+        One table per check, as soon as it is known.
+    """
+    from invbgc import verify as checks
+
+    posterior = prepare(run)
+    yield checks.conservation_audit(posterior.model.circulation)
+    evaluation = posterior.value_grad_hess(posterior.x0)
+    yield checks.tendency_residuals(evaluation.state)
+    yield checks.hessian_symmetry(evaluation)
+    yield checks.taylor_test(posterior, posterior.x0, evaluation=evaluation)
+
+
+def environment() -> dict[str, str]:
+    """What a bug report should say: versions, solvers, machine, known names."""
+    from invbgc.linalg.backend import available_backends
+
+    packages = ("jax", "numpy", "scipy", "xarray", "netCDF4")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "invbgc": invbgc.__version__,
+        "Python": f"{platform.python_version()} on {platform.platform()}",
+        "packages": versions,
+        "solvers": ", ".join(available_backends()),
+        "cores": str(cores),
+        "memory": _memory(),
+        "circulations": ", ".join(CIRCULATIONS),
+        "datasets": ", ".join(DATASETS),
+    }
+
+
+def _ocean(run: RunFile) -> "tuple[Circulation, Forcing, Observations]":
+    """Circulation, forcing and observations on one grid; the embedded data follow the coarsening of their ocean."""
+    from invbgc.circulation import coarsen, coarsening, load_circulation
+    from invbgc.datasets.coarsened import coarsen_dataset
+    from invbgc.datasets.registry import load_dataset
+
+    section, factor = run.dataset, run.circulation.coarsen
+    name = run.circulation.name
+    if name == "embedded_8deg":
+        name, factor = "embedded", 2 * factor
+    fine = load_circulation(name)
+    circulation = fine if factor == 1 else coarsen(fine, factor, factor)
+    options = {key: value for key, value in section.model_dump(exclude={"name"}).items() if value is not None}
+    if section.name == "wang2023":
+        return circulation, *load_dataset("wang2023", circulation.grid, **options)
+    forcing, observations = load_dataset(section.name, fine.grid, **options)
+    if factor == 1:
+        return circulation, forcing, observations
+    return circulation, *coarsen_dataset(forcing, observations, coarsening(fine.grid, factor, factor))
+
+
+def _table(run: RunFile) -> "ParameterTable":
+    from invbgc.models.pco.parameters import pco_parameters
+    from invbgc.parameters import ParameterTable
+
+    section = run.parameters
+    if section.start in ("first_guess", "published"):
+        table = pco_parameters(section.start)
+    else:
+        start = ParameterTable.read_csv(section.start)
+        table = pco_parameters()
+        if start.names != table.names:
+            raise InputError(
+                f"{section.start}: the parameters are {', '.join(start.names)}; expected {', '.join(table.names)}."
+            )
+        table = start
+    return table.with_values(section.overrides).freeze(section.freeze)
+
+
+def _ordered(first: str) -> list[Any]:
+    return [first, *(scaling for scaling in SCALINGS if scaling != first)]
+
+
+def _keeps_truth(run: RunFile) -> bool:
+    """Whether the model is the one that made the embedded observations, so that their truth is its own."""
+    return run.circulation.name == "embedded" and run.circulation.coarsen == 1
+
+
+def _truth(attrs: Mapping[str, Any]) -> dict[str, float]:
+    """True parameter values of a twin: JSON text in the attribute ``truth`` of its dataset."""
+    text = attrs.get("truth")
+    return {str(name): float(value) for name, value in json.loads(text).items()} if isinstance(text, str) else {}
+
+
+def _provenance(attrs: Mapping[str, Any]) -> str:
+    """One line on where observations come from."""
+    return str(attrs.get("title", attrs.get("source", "not stated")))
+
+
+def _inputs(run: RunFile, source: Path | None) -> list[Path]:
+    named = [Path(run.circulation.name), Path(run.dataset.name), Path(run.parameters.start)]
+    files = [path for path in named if path.suffix and path.is_file()]
+    if run.dataset.source is not None:
+        files += sorted(path for path in run.dataset.source.iterdir() if path.is_file())
+    return [*files, source] if source is not None else files
+
+
+def _memory() -> str:
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return "not known"
+    return f"{total / 2**30:.1f} GiB"
+
+
+@contextmanager
+def _log_file(folder: Path) -> Iterator[logging.Logger]:
+    """Append everything the toolkit logs to ``invbgc.log`` in the output folder."""
+    log = logging.getLogger("invbgc")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(folder / "invbgc.log", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write into the output folder {folder}: {error.strerror}.") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield log
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,111 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+from tiny_result import tiny_result
+from typer.testing import CliRunner
+
+from invbgc import cli, run
+from invbgc.runfile import read_run
+
+
+def invoke(*words: object):
+    return CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+@pytest.mark.parametrize("words", [[], ["init"], ["fit"], ["laplace"], ["report"], ["check"], ["info"], ["data"]])
+def test_help(words):
+    result = invoke(*words, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_init_writes_a_run_file_that_reads_back(tmp_path):
+    path = tmp_path / "run.toml"
+    result = invoke("init", path, "--preset", "embedded_8deg")
+    assert result.exit_code == 0
+    assert f"invbgc fit {path}" in result.output
+    assert read_run(path).circulation.name == "embedded_8deg"
+    again = invoke("init", path)
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr
+    assert invoke("init", path, "--force").exit_code == 0
+
+
+def test_errors_are_one_paragraph_without_traceback(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[model]\nlabil = 'off'\n")
+    for command in ("fit", "laplace", "check"):
+        result = invoke(command, path)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"Error: {path}, line 2, [model]: unknown key 'labil'. Did you mean 'labile'?")
+        assert "Traceback" not in result.output + result.stderr
+
+
+def test_missing_run_file_and_result(tmp_path):
+    assert "cannot read the run file" in invoke("fit", tmp_path / "no.toml").stderr
+    assert "there is no result file" in invoke("report", tmp_path / "no.nc").stderr
+    assert "fit.nc" in invoke("report", tmp_path).stderr
+
+
+def test_interruption_says_how_to_resume(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt("fit interrupted after 3 iterations")
+
+    monkeypatch.setattr(run, "fit", interrupted)
+    (tmp_path / "run.toml").write_text("")
+    result = invoke("fit", tmp_path / "run.toml")
+    assert result.exit_code == 130
+    assert "after 3 iterations" in result.stderr
+    assert "same command again" in result.stderr
+
+
+def test_info_and_data_list():
+    result = invoke("info")
+    assert result.exit_code == 0
+    for word in ("invbgc", "Python", "jax", "superlu", "cores", "memory", "embedded", "wang2023"):
+        assert word in result.output
+    listed = invoke("data", "list").output
+    assert "embedded_8deg" in listed
+    assert "wang2023_4deg" in listed
+
+
+def test_report_of_a_folder(tmp_path):
+    tiny_result().to_netcdf(tmp_path / "fit.nc")
+    result = invoke("report", tmp_path)
+    assert result.exit_code == 0
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_check_prints_tables_and_fails_with_status_one(monkeypatch):
+    table = xr.Dataset(
+        {
+            "measured": ("quantity", np.array([1e-12, 2.0])),
+            "limit": ("quantity", np.array([1e-9, 1e-9])),
+            "holds": ("quantity", np.array([True, False])),
+        },
+        {"quantity": ["small", "large"]},
+        {"check": "Some check"},
+    )
+    monkeypatch.setattr(run, "verify", lambda *_: [table])
+    result = invoke("check")
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[0] == "Some check"
+    assert lines[2].split() == ["small", "1e-12", "1e-09", "ok"]
+    assert lines[3].endswith("FAILED")
+    monkeypatch.setattr(run, "verify", lambda *_: [table.isel(quantity=[0])])
+    assert invoke("check").exit_code == 0
+
+
+def test_help_needs_no_heavy_module():
+    script = (
+        "import sys; from invbgc import cli; from typer.testing import CliRunner\n"
+        "CliRunner().invoke(cli.app, ['--help'])\n"
+        "print([m for m in ('matplotlib', 'xarray', 'scipy', 'invbgc.models.pco.model') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "matplotlib" not in answer
+    assert "invbgc.models.pco.model" not in answer
