@@ -6,11 +6,11 @@ law Phi ~ z^-b; a constant one, w = kappa d, gives Phi ~ exp(-z / d). Neither fl
 independent, so that the flux is found layer by layer from the surface down, for all columns at once, without any
 matrix:
 
-    Phi_{k+1} = t_k Phi_k + e_k S_k dz_k,      kappa C_k = (Phi_k + S_k dz_k - Phi_{k+1}) / dz_k
+    Phi_{k+1} = t_k Phi_k + e_k S_k dz_k,      kappa C_k = (Phi_k + S_k dz_k - o_k Phi_{k+1}) / dz_k
 
-with S_k the production, dz_k the thickness, t_k the part of the flux from above that passes through layer k and e_k
-the part of the layer's own production that leaves it. A *sinking law* is the pair (t, e). Both are zero in the lowest
-wet box: what arrives at the sea floor dissolves there.
+with S_k the production, dz_k the thickness, t_k the part of the flux from above that passes through layer k, e_k the
+part of the layer's own production that leaves it, and o_k the open share of its floor: 1 where cells are full, less on
+coarsened grids. A *sinking law* is the pair (t, e). What meets the sea floor dissolves in the box above it.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ class Columns:
         thickness: [nz] m.
         interface_depth: [nz + 1] m, depths of the layer interfaces from 0 down.
         wet: [nz, n_columns] bool; each column is wet from the surface down to its floor.
+        open_share: [nz, n_columns] wet area of the lower face over the area of the box; None for full cells.
 
     Raises:
         InputError: the shapes disagree, the interfaces do not start at 0 and increase, or a column has a wet box below
@@ -42,6 +43,7 @@ class Columns:
     thickness: np.ndarray
     interface_depth: np.ndarray
     wet: np.ndarray
+    open_share: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         nz = len(self.thickness)
@@ -58,7 +60,8 @@ class Columns:
     @staticmethod
     def of(grid: OceanGrid) -> "Columns":
         """The water columns of a grid."""
-        return Columns(np.asarray(grid.thickness), np.asarray(grid.depth_edges), np.asarray(grid.column_wet))
+        share = None if grid.wet_fraction is None else grid.to_columns(grid.area_below / grid.box_area)
+        return Columns(grid.thickness, grid.depth_edges, grid.column_wet, share)
 
     @property
     def open_below(self) -> np.ndarray:
@@ -180,7 +183,7 @@ def remineralise(source: ArrayLike, law: SinkingLaw, columns: Columns) -> Partic
     """
     produced = jnp.where(columns.wet, source, 0.0) * columns.thickness[:, None]
 
-    dissolved, flux = _descend(produced, law)
+    dissolved, flux = _descend(produced, law, columns)
     return ParticleColumn(dissolved / columns.thickness[:, None], flux)
 
 
@@ -204,16 +207,17 @@ def unit_response(law: SinkingLaw, columns: Columns, layers: int = 2) -> jax.Arr
 
 
 @jax.jit
-def _descend(produced, law: SinkingLaw):
+def _descend(produced, law: SinkingLaw, columns: Columns):
     """Dissolution per layer and flux through the interfaces, both mmol m-2 s-1, of a production per layer."""
 
     def layer(flux_above, inputs):
-        made, transmitted, exported = inputs
+        made, transmitted, exported, open_share = inputs
         flux_below = transmitted * flux_above + exported * made
-        return flux_below, (flux_above + made - flux_below, flux_below)
+        return flux_below, (flux_above + made - open_share * flux_below, flux_below)
 
     surface = jnp.zeros(produced.shape[1], dtype=jnp.result_type(produced, *law))
-    _, (dissolved, flux) = jax.lax.scan(layer, surface, (produced, *law))
+    share = columns.open_below if columns.open_share is None else columns.open_share
+    _, (dissolved, flux) = jax.lax.scan(layer, surface, (produced, *law, jnp.asarray(share, produced.dtype)))
     return dissolved, jnp.concatenate([surface[None], flux])
 
 

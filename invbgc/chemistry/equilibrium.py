@@ -16,6 +16,12 @@ from invbgc.constants import ZERO_CELSIUS
 GAS_CONSTANT = 83.14462618
 """cm3 bar mol-1 K-1 (CODATA 2018)."""
 
+BORON_UPPSTROM = 0.000232 / 10.811 / 1.80655
+"""Total boron per salinity, mol kg-1, from the measured ratio to chlorinity (Uppstrom 1974)."""
+
+BORON_UPPSTROM_ROUNDED = 0.0004157 / 35.0
+"""The same as rounded in CO2SYS, 1.5e-4 smaller; the difference moves equilibrium DIC by 0.01 mmol m-3."""
+
 ATMOSPHERE = 1.01325
 """bar per standard atmosphere."""
 
@@ -77,6 +83,7 @@ def equilibrium_constants(
     phosphate: ArrayLike = 0.0,
     silicate: ArrayLike = 0.0,
     pressure: ArrayLike = 0.0,
+    boron: float = BORON_UPPSTROM_ROUNDED,
 ) -> EquilibriumConstants:
     """Constants and totals of seawater.
 
@@ -86,6 +93,7 @@ def equilibrium_constants(
         phosphate: umol kg-1.
         silicate: umol kg-1.
         pressure: dbar of water above; solubilities are not corrected for it.
+        boron: total boron per salinity, mol kg-1.
 
     Returns:
         Arrays of the common shape of the arguments. Source: Wang et al. (2023), Methods, air-sea exchange; the paper of
@@ -117,7 +125,7 @@ def equilibrium_constants(
     return EquilibriumConstants(
         solubility=_henry(kelvin, s) * _fugacity_factor(kelvin),
         solubility_moist=_moist_air_solubility(kelvin, s),
-        total_boron=0.0004157 * s / 35.0,  # Uppstrom (1974), as rounded in CO2SYS
+        total_boron=boron * s,
         total_sulfate=sulfate,
         total_fluoride=fluoride,
         phosphate=phosphate * 1e-6,

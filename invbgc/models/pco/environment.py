@@ -6,7 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invbgc.chemistry.equilibrium import EquilibriumConstants, equilibrium_constants
+from invbgc.chemistry.equilibrium import (
+    BORON_UPPSTROM,
+    BORON_UPPSTROM_ROUNDED,
+    EquilibriumConstants,
+    equilibrium_constants,
+)
 from invbgc.chemistry.gas_exchange import oxygen_saturation, piston_velocity, schmidt_co2, schmidt_o2
 from invbgc.constants import YEAR
 from invbgc.datasets.forcing import Forcing
@@ -105,6 +110,7 @@ def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> 
             forcing.chemistry_phosphate,
             forcing.chemistry_silicate,
             forcing.chemistry_pressure,
+            BORON_UPPSTROM if options.chemistry_units == "released" else BORON_UPPSTROM_ROUNDED,
         ),
         co2_exchange=np.asarray(piston_velocity(k660, schmidt_co2(sst)) / first_layer),
         o2_exchange=np.asarray(piston_velocity(k660, schmidt_o2(sst)) / first_layer),

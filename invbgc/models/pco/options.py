@@ -23,7 +23,7 @@ class PCOOptions:
         sinking: ``"upwind"``: the paper's scheme, for which the published exponents are effective values; ``"exact"``:
             fluxes follow the continuous law at every interface.
         chemistry_units: ``"consistent"``: mmol m-3 are converted to umol kg-1 for the carbonate system; ``"released"``:
-            passed unconverted, as the authors' code does.
+            passed unconverted and total boron unrounded, as the authors' code has it.
         atmosphere: ``"dry"``: a uniform pCO2 without humidity and pressure terms, as in the released code;
             ``"ocmip2"``: both terms applied.
         pco2_atm: atmospheric pCO2, uatm.
