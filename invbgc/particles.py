@@ -183,7 +183,8 @@ def remineralise(source: ArrayLike, law: SinkingLaw, columns: Columns) -> Partic
     """
     produced = jnp.where(columns.wet, source, 0.0) * columns.thickness[:, None]
 
-    dissolved, flux = _descend(produced, law, columns)
+    share = columns.open_below if columns.open_share is None else columns.open_share
+    dissolved, flux = _descend(produced, law, jnp.asarray(share, dtype=float))
     return ParticleColumn(dissolved / columns.thickness[:, None], flux)
 
 
@@ -207,17 +208,16 @@ def unit_response(law: SinkingLaw, columns: Columns, layers: int = 2) -> jax.Arr
 
 
 @jax.jit
-def _descend(produced, law: SinkingLaw, columns: Columns):
+def _descend(produced, law: SinkingLaw, open_share):
     """Dissolution per layer and flux through the interfaces, both mmol m-2 s-1, of a production per layer."""
 
     def layer(flux_above, inputs):
-        made, transmitted, exported, open_share = inputs
+        made, transmitted, exported, share = inputs
         flux_below = transmitted * flux_above + exported * made
-        return flux_below, (flux_above + made - open_share * flux_below, flux_below)
+        return flux_below, (flux_above + made - share * flux_below, flux_below)
 
     surface = jnp.zeros(produced.shape[1], dtype=jnp.result_type(produced, *law))
-    share = columns.open_below if columns.open_share is None else columns.open_share
-    _, (dissolved, flux) = jax.lax.scan(layer, surface, (produced, *law, jnp.asarray(share, produced.dtype)))
+    _, (dissolved, flux) = jax.lax.scan(layer, surface, (produced, *law, open_share))
     return dissolved, jnp.concatenate([surface[None], flux])
 
 

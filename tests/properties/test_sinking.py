@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tests.properties.cases import CIRCULATIONS
 
 from invbgc.particles import (
     Columns,
@@ -12,6 +11,7 @@ from invbgc.particles import (
     remineralise,
     upwind_power_law,
 )
+from tests.properties.cases import CIRCULATIONS
 
 LAWS = {
     "upwind_power": (upwind_power_law, 0.9),

@@ -18,7 +18,7 @@ from invbgc.datasets.forcing import Forcing
 from invbgc.grid import OceanGrid
 from invbgc.models.pco.options import PCOOptions
 from invbgc.particles import Columns, SinkingLaw, exact_power_law, upwind_power_law
-from invbgc.stoichiometry import galbraith_martiny_p_to_c, normalise, normalise_temperature
+from invbgc.stoichiometry import galbraith_martiny_p_to_c, normalise, normalise_temperature, top_layer_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +41,9 @@ class Environment:
         equilibrium: carbonate system constants of the surface boxes [n_columns].
         co2_exchange: [n_columns] s-1, piston velocity of CO2 over the thickness of the first layer.
         o2_exchange: [n_columns] s-1, the same for O2.
-        o2_saturation: [n_columns] mmol m-3.
+        o2_saturation: [n_columns] mmol m-3, at 1 atm.
         freshwater: [n_wet] s-1, net freshwater input over the first layer's thickness.
         pressure: [n_columns] atm, sea-level pressure.
-        sea_surface_temperature, salinity: [n_columns] of the carbonate system.
         DIP_mean, ALK_mean, DIC_surface_mean, ALK_surface_mean: mmol m-3.
     """
 
@@ -86,8 +85,6 @@ def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> 
     # Half of the column's production (one n-th for n layers) goes to each layer, whatever its thickness.
     carbon = np.where(euphotic, forcing.net_primary_production[grid.column] / layers / thickness, 0.0)
     normalised = normalise_temperature(forcing.temperature, forcing.T_min, forcing.T_max)
-    top = grid.to_columns(normalised)[: options.exponent_layers]
-    wet = grid.column_wet[: options.exponent_layers]
     first_layer = grid.thickness[0]
     sst = forcing.temperature[: grid.n_columns]
     k660 = forcing.piston_velocity_660
@@ -102,7 +99,7 @@ def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> 
         satellite_phosphorus=carbon * np.asarray(galbraith_martiny_p_to_c(forcing.phosphate)),
         satellite_carbon=carbon / YEAR,
         inverse_phosphate=np.where(euphotic, 1.0 / (1e-6 + forcing.phosphate), 0.0),
-        exponent_temperature=np.asarray(top.sum(axis=0) / wet.sum(axis=0)),
+        exponent_temperature=top_layer_mean(grid.to_columns(normalised), grid.column_wet, options.exponent_layers),
         silicate=np.where(euphotic, normalise(forcing.silicate, forcing.Si_min, forcing.Si_max), 0.0),
         equilibrium=equilibrium_constants(
             forcing.chemistry_temperature,
@@ -114,9 +111,7 @@ def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> 
         ),
         co2_exchange=np.asarray(piston_velocity(k660, schmidt_co2(sst)) / first_layer),
         o2_exchange=np.asarray(piston_velocity(k660, schmidt_o2(sst)) / first_layer),
-        o2_saturation=np.asarray(
-            oxygen_saturation(sst, forcing.salinity[: grid.n_columns]) * forcing.sea_level_pressure
-        ),
+        o2_saturation=np.asarray(oxygen_saturation(sst, forcing.salinity[: grid.n_columns])),
         freshwater=np.where(surface, forcing.freshwater_flux[grid.column], 0.0),
         pressure=forcing.sea_level_pressure,
         DIP_mean=forcing.DIP_mean,

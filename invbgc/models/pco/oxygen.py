@@ -5,6 +5,7 @@ T O2 = r_O:C U - r_O:C R(O2) resp + K_O2 (O2_sat - O2),   R(x) = 1/2 + 1/2 tanh(
 
 import jax.numpy as jnp
 
+from invbgc.chemistry.gas_exchange import o2_flux
 from invbgc.models.pco.carbon import organic_carbon, respiration
 from invbgc.models.pco.environment import Environment, at_surface
 
@@ -17,7 +18,8 @@ def oxic_fraction(env: Environment, oxygen, softness=1.0):
 
 def air_sea_o2(env: Environment, oxygen):
     """J_O2 [n_wet] mmol m-3 s-1, positive into the ocean, in the first layer only."""
-    return at_surface(env.grid, env.o2_exchange * (env.o2_saturation - oxygen[: env.grid.n_columns]))
+    surface = oxygen[: env.grid.n_columns]
+    return at_surface(env.grid, o2_flux(surface, env.o2_saturation, env.o2_exchange, env.pressure))
 
 
 def o2_source(env: Environment, own, upstream, p, softness=1.0):
