@@ -78,7 +78,9 @@ class MockPosterior:
         fields = {}
         for name in tracers:
             clean = np.asarray(truth[name])
-            fields[name] = clean + noise * clean.std() * rng.normal(size=clean.size)
+            # Noise whose variance goes as 1 / volume is what volume weights are right for.
+            spread = noise * clean.std() * np.sqrt(self.model.grid.volume.mean() / self.model.grid.volume)
+            fields[name] = clean + spread * rng.normal(size=clean.size)
             fields[name][rng.uniform(size=clean.size) < 0.1] = np.nan
         self.observations = Observations.from_fields(fields, self.model.grid, {"synthetic": "true"})
         self.scales = dict.fromkeys(tracers, 1.0)

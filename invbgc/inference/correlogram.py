@@ -5,8 +5,8 @@ one layer binned by great-circle distance d, boxes of one column binned by verti
 
     rho(bin) = sum z_i z_j / sqrt(sum z_i^2 sum z_j^2)   over the pairs of the bin,
 
-is integrated from rho(0) = 1 to its first zero: the integral scales L_h and L_z. With the separable model
-rho_ij = exp(-d_ij / L_h - D_ij / L_z), the n boxes of a tracer are worth
+runs from rho(0) = 1 through the bins to its first zero, linear in between, and is zero beyond. With the separable model
+rho_ij = rho_h(d_ij) rho_z(D_ij), the n boxes of a tracer are worth
 
     n_eff = n / mean_i sum_j rho_ij,
 
@@ -39,8 +39,8 @@ class EffectiveNumber:
     Attributes:
         count: observed boxes n.
         number: n_eff, between 1 and n.
-        horizontal_scale: L_h, m.
-        vertical_scale: L_z, m.
+        horizontal_scale: integral of rho_h, m.
+        vertical_scale: integral of rho_z, m.
     """
 
     count: int
@@ -77,7 +77,7 @@ def effective_number(fields: xr.Dataset, tracer: str) -> EffectiveNumber:
     sampled = np.random.default_rng(0).permutation(n)[:SAMPLE]
 
     width = EARTH_RADIUS * np.radians(np.abs(np.diff(latitude)).min()) if latitude.size > 1 else LARGEST_DISTANCE
-    edges = np.arange(0.5 * width, LARGEST_DISTANCE + width, width)
+    edges = np.append(1.0, np.arange(0.5 * width, LARGEST_DISTANCE + width, width))
     horizontal = _Correlogram(edges)
     for i in sampled:
         start, stop = np.searchsorted(layer, [layer[i], layer[i] + 1])
@@ -87,16 +87,15 @@ def effective_number(fields: xr.Dataset, tracer: str) -> EffectiveNumber:
         for lower in range(upper + 1, len(depth)):
             both = seen[upper] & seen[lower]
             vertical.add(np.full(both.sum(), depth[lower] - depth[upper]), z[upper][both], z[lower][both])
-    scales = horizontal.integral_scale(), vertical.integral_scale()
+    (lag_h, rho_h), (lag_z, rho_z) = horizontal.curve(), vertical.curve()
 
     correlated = 0.0
     for i in sampled:
-        rho = _decay(_distance(direction[i], direction), scales[0]) * _decay(
-            np.abs(depth[layer] - depth[layer[i]]), scales[1]
-        )
-        correlated += rho.sum()
+        across = np.interp(_distance(direction[i], direction), lag_h, rho_h, right=0.0)
+        down = np.interp(np.abs(depth[layer] - depth[layer[i]]), lag_z, rho_z, right=0.0)
+        correlated += float(across @ down)
     number = min(float(n), max(1.0, n * len(sampled) / correlated))
-    return EffectiveNumber(n, number, *scales)
+    return EffectiveNumber(n, number, float(np.trapezoid(rho_h, lag_h)), float(np.trapezoid(rho_z, lag_z)))
 
 
 class _Correlogram:
@@ -116,8 +115,8 @@ class _Correlogram:
             self.sums[k] += np.bincount(place, term, len(self.pairs))
         self.pairs += np.bincount(place, minlength=len(self.pairs))
 
-    def integral_scale(self) -> float:
-        """Integral of rho from zero distance to its first zero, by trapezoids."""
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances and rho, from (0, 1) to the first zero or the last bin that holds pairs."""
         used = (self.pairs > 0) & (self.sums[1] > 0) & (self.sums[2] > 0)
         product, first, second, distance = self.sums[:, used]
         lag = np.concatenate([[0.0], distance / self.pairs[used]])
@@ -128,12 +127,7 @@ class _Correlogram:
             fraction = rho[last - 1] / (rho[last - 1] - rho[last])
             lag = np.append(lag[:last], lag[last - 1] + fraction * (lag[last] - lag[last - 1]))
             rho = np.append(rho[:last], 0.0)
-        return float(np.trapezoid(rho, lag))
-
-
-def _decay(distance: np.ndarray, scale: float) -> np.ndarray:
-    """exp(-distance / scale), and its limit for scale 0."""
-    return np.exp(-distance / scale) if scale > 0 else (distance == 0).astype(float)
+        return lag, rho
 
 
 def _unit_vectors(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:

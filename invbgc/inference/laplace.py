@@ -161,8 +161,8 @@ class Laplace:
             T_max: largest temperature of the normalisation, degC.
 
         Returns:
-            Dataset over ``exponent`` (b_P_zero, b_P_slope, b_C_zero, b_C_slope): estimate, standard_deviation and
-            covariance; slopes in degC-1.
+            Dataset over ``exponent`` (b_P_zero, b_P_slope, b_C_zero, b_C_slope, as far as the table has them):
+            estimate, standard_deviation and covariance; slopes in degC-1.
 
         Raises:
             InputError: T_max does not exceed T_min.
@@ -174,6 +174,8 @@ class Laplace:
         labels, estimate, jacobian = [], [], []
         for pool in ("P", "C"):
             base, slope = f"b_{pool}", f"b_{pool}_slope"
+            if base not in values or slope not in values:
+                continue
             for label, factors in (
                 (f"b_{pool}_zero", {base: 1.0, slope: (1.0 - T_min) / span}),
                 (f"b_{pool}_slope", {slope: 1.0 / span}),
