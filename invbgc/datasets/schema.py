@@ -66,10 +66,42 @@ def open_dataset(source: str | Path | xr.Dataset, grid: OceanGrid) -> tuple[Forc
             f"{label}: no observations; expected at least one of {', '.join('observed_' + name for name in TRACERS)} "
             f"on {DIMENSIONS} in mmol m-3, NaN where unobserved."
         )
+    forcing = _forcing(dataset, fields, surface, observed, grid, label)
+    return forcing, Observations.from_fields(observed, grid, forcing.attrs)
+
+
+def read_forcing(source: str | Path | xr.Dataset, grid: OceanGrid) -> Forcing:
+    """The forcing alone, of a dataset that need not hold observations; its constants must be given as attributes.
+
+    Args:
+        source: path of a netCDF file, or a Dataset.
+        grid: the grid of the model.
+
+    Returns:
+        the forcing, checked as by `open_dataset`.
+
+    Raises:
+        InputError: as `open_dataset`.
+    """
+    dataset, label = _load(source)
+    _check_wet(dataset, grid, label)
+    fields = {name: _field(dataset, name, grid, label) for name in FIELDS_3D}
+    surface = {name: _surface_field(dataset, name, grid, label) for name in FIELDS_2D}
+    return _forcing(dataset, fields, surface, {}, grid, label)
+
+
+def _forcing(
+    dataset: xr.Dataset,
+    fields: dict[str, np.ndarray],
+    surface: dict[str, np.ndarray],
+    observed: dict[str, np.ndarray],
+    grid: OceanGrid,
+    label: str,
+) -> Forcing:
     values: dict[str, Any] = {**fields, **surface, **_constants(dataset, fields, observed, grid, label)}
     attrs = {str(key): value for key, value in dataset.attrs.items() if key not in CONSTANTS}
     attrs.setdefault("source", label)
-    return Forcing(**values, attrs=attrs), Observations.from_fields(observed, grid, attrs)
+    return Forcing(**values, attrs=attrs)
 
 
 def _load(source: str | Path | xr.Dataset) -> tuple[xr.Dataset, str]:

@@ -1,0 +1,125 @@
+"""The datasets known by name: what they are, where they come from, under which terms, and how they are loaded."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from invbgc.datasets.forcing import Forcing
+from invbgc.datasets.schema import open_dataset
+from invbgc.datasets.wang2023 import CITATION, FILES, find_file, load_wang2023
+from invbgc.errors import InputError
+from invbgc.grid import OceanGrid
+from invbgc.observations import Observations
+
+EMBEDDED_FILE = Path(__file__).resolve().parents[1] / "data" / "embedded_twin.nc"
+"""The dataset that comes with the package: an identical twin on the embedded ocean."""
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """What is known about a dataset.
+
+    Attributes:
+        name: word by which `load_dataset` knows it.
+        title: what it is.
+        licence: terms of use.
+        citation: what to cite.
+        origin: where it comes from.
+        files: files that must be present, relative to the folder given as `source`.
+        present: true if the dataset can be loaded from here (from the folder asked about).
+    """
+
+    name: str
+    title: str
+    licence: str
+    citation: str
+    origin: str
+    files: tuple[str, ...]
+    present: bool
+
+
+def list_datasets(source: str | Path | None = None) -> list[DatasetRecord]:
+    """Records of all datasets known by name.
+
+    Args:
+        source: folder in which the files of datasets that do not come with the package are looked for.
+
+    Returns:
+        one record per dataset; `present` says whether it can be loaded.
+    """
+    folder = Path(source) if source is not None else None
+    embedded = DatasetRecord(
+        name="embedded",
+        title="Synthetic observations (identical twin) and forcing on the embedded 4-degree ocean",
+        licence="that of this package; synthetic observations, forcing from public-domain climatologies",
+        citation="cite this package",
+        origin="comes with the package",
+        files=(EMBEDDED_FILE.name,),
+        present=EMBEDDED_FILE.is_file(),
+    )
+    wang2023 = DatasetRecord(
+        name="wang2023",
+        title="Binned GLODAPv2, DOC and WOA fields of the inverse model of Wang et al. (2023)",
+        licence="that of the authors' repository and of the data products; not redistributed with this package",
+        citation=f"{CITATION}; and the data products named there",
+        origin="the authors' public code repository; OCIM2 grid file; net primary production on the OCIM2 grid",
+        files=FILES,
+        present=folder is not None and all(_has(folder, name) for name in FILES),
+    )
+    return [embedded, wang2023]
+
+
+def _has(folder: Path, name: str) -> bool:
+    try:
+        find_file(folder, name)
+    except InputError:
+        return False
+    return True
+
+
+def load_dataset(
+    name: str | Path, grid: OceanGrid | None = None, *, source: str | Path | None = None, **options: Any
+) -> tuple[Forcing, Observations]:
+    """Forcing and observations by name, or from a netCDF file in the dataset format.
+
+    Args:
+        name: "embedded", "wang2023", or a path that ends in .nc.
+        grid: the grid of the model; None is the grid the dataset came on (embedded, wang2023).
+        source: "wang2023": the folder with the data files.
+        **options: "wang2023": options of `load_wang2023` (circulation, dic, npp, factors).
+
+    Returns:
+        forcing and observations, completely checked.
+
+    Raises:
+        InputError: the name or an option is unknown, something is missing, or the data are not sound.
+    """
+    key = str(name)
+    if key == "wang2023":
+        if source is None:
+            raise InputError("Dataset 'wang2023': no source; expected source= the folder with the authors' data files.")
+        return load_wang2023(source, grid, **options)
+    if options or source is not None:
+        unknown = sorted([*options, *(["source"] if source is not None else [])])
+        raise InputError(f"Dataset '{key}': options {unknown} are unknown; only 'wang2023' takes options.")
+    if key == "embedded":
+        return _embedded(grid)
+    if Path(key).suffix == ".nc":
+        if grid is None:
+            raise InputError(f"Dataset {key}: no grid; expected the grid of the circulation it is to be used with.")
+        return open_dataset(key, grid)
+    names = [record.name for record in list_datasets()]
+    near = difflib.get_close_matches(key, names, n=1)
+    raise InputError(
+        f"Dataset '{key}' is unknown{f'; did you mean {near[0]!r}?' if near else '.'} Known names: "
+        f"{', '.join(names)}; or give a path that ends in .nc."
+    )
+
+
+def _embedded(grid: OceanGrid | None) -> tuple[Forcing, Observations]:
+    if grid is None:
+        from invbgc.circulation import load_circulation
+
+        grid = load_circulation("embedded").grid
+    return open_dataset(EMBEDDED_FILE, grid)
