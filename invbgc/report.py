@@ -120,7 +120,8 @@ def _summary(result: xr.Dataset) -> str:
 
 def _parameters(result: xr.Dataset) -> str:
     rows = summary.parameter_rows(result)
-    twin = summary.is_synthetic(result)
+    twin = summary.has_truth(result)
+    known = summary.covariance(result) is not None
     head = ["parameter", "symbol", "unit", "start", "estimate", "− error", "+ error", "published"]
     head += ["truth", "z"] if twin else ["estimate ÷ published"]
     body, flags = [], []
@@ -131,9 +132,8 @@ def _parameters(result: xr.Dataset) -> str:
             if twin
             else [f"{row.estimate / row.published:.3g}".replace("-", "−") if row.published else "–"]
         )
-        frozen = np.isnan(row.lower)
         body.append(
-            [_safe(row.name) + (" <small>fixed</small>" if frozen and summary.covariance(result) else ""),
+            [_safe(row.name) + (" <small>fixed</small>" if known and np.isnan(row.lower) else ""),
              _symbol(row.symbol), unit_html(row.unit), _plain(row.initial), _number(row.estimate, digits),
              _number(row.lower, 2), _number(row.upper, 2), _plain(row.published), *last]
         )  # fmt: skip
@@ -147,17 +147,14 @@ def _parameters(result: xr.Dataset) -> str:
         )
         + "</p>"
     )
-    sigma = summary.standard_deviation(result)
-    figure = inference.parameter_figure(
-        [row.name for row in rows],
-        np.array([row.estimate for row in rows]),
-        np.array([row.lower for row in rows]),
-        np.array([row.upper for row in rows]),
-        np.array([row.published for row in rows]),
-        np.array([row.initial for row in rows]),
-        np.array([row.truth for row in rows]) if twin else None,
-        np.array([row.z_score for row in rows]) if twin and np.any(np.isfinite(sigma)) else None,
-    )
+    shown = [row for row in rows if not (known and np.isnan(row.lower))]
+
+    def column(name: str) -> np.ndarray:
+        return np.array([getattr(row, name) for row in shown])
+
+    columns = (column(name) for name in ("estimate", "lower", "upper", "published", "initial"))
+    truth, z_score = (column("truth"), column("z_score")) if twin and known else (None, None)
+    figure = inference.parameter_figure([row.name for row in shown], *columns, truth=truth, z_score=z_score)
     derived = summary.derived_numbers(result)
     more = (
         "<h3>The same in familiar terms</h3>"
@@ -343,7 +340,10 @@ def _convergence(result: xr.Dataset) -> str:
 
 
 def _provenance(result: xr.Dataset) -> str:
-    record = summary.manifest(result)
+    record = {
+        key: " ".join(value) if isinstance(value, list) and all(isinstance(word, str) for word in value) else value
+        for key, value in summary.manifest(result).items()
+    }
     rows = [[_safe(key), _safe(value)] for key, value in record.items() if not isinstance(value, dict | list)]
     content = _table(["item", "value"], rows, text=(0, 1), wide=(1,)) if rows else ""
     if "licence" in result.attrs:

@@ -96,13 +96,13 @@ def fit(run: RunFile, source: Path | None = None, progress: Callable[[str], Any]
         )
         tell(f"{found.status}: {found.message}")
         attrs = {"run_name": run.run.name, "data_source": _provenance(posterior.observations.attrs)}
-        if not _keeps_truth(run):
-            attrs["twin_note"] = "the synthetic observations were made on another grid than that of this fit"
+        if _coarsening_factor(run) > 1:
+            attrs["twin_note"] = "they were averaged from a finer grid, whose model is not the one fitted here"
         return found.save(
             run.run.output / RESULT_NAME,
             laplaces=[approximate(found, scaling=scaling) for scaling in _ordered(run.laplace.scaling)],
             record=manifest(_inputs(run, source), run.model_dump(mode="json"), run.run.seed),
-            truth=_truth(posterior.observations.attrs) if _keeps_truth(run) else {},
+            truth=_truth(posterior.observations.attrs) if _coarsening_factor(run) == 1 else {},
             attrs=attrs,
         )
 
@@ -190,15 +190,12 @@ def _ocean(run: RunFile) -> "tuple[Circulation, Forcing, Observations]":
     from invbgc.datasets.coarsened import coarsen_dataset
     from invbgc.datasets.registry import load_dataset
 
-    section, factor = run.dataset, run.circulation.coarsen
-    name = run.circulation.name
-    if name == "embedded_8deg":
-        name, factor = "embedded", 2 * factor
-    fine = load_circulation(name)
+    section, factor = run.dataset, _coarsening_factor(run)
+    fine = load_circulation("embedded" if run.circulation.name == "embedded_8deg" else run.circulation.name)
     circulation = fine if factor == 1 else coarsen(fine, factor, factor)
     options = {key: value for key, value in section.model_dump(exclude={"name"}).items() if value is not None}
     if section.name == "wang2023":
-        return circulation, *load_dataset("wang2023", circulation.grid, **options)
+        return circulation, *load_dataset("wang2023", circulation.grid, circulation=circulation, **options)
     forcing, observations = load_dataset(section.name, fine.grid, **options)
     if factor == 1:
         return circulation, forcing, observations
@@ -227,9 +224,8 @@ def _ordered(first: str) -> list[Any]:
     return [first, *(scaling for scaling in SCALINGS if scaling != first)]
 
 
-def _keeps_truth(run: RunFile) -> bool:
-    """Whether the model is the one that made the embedded observations, so that their truth is its own."""
-    return run.circulation.name == "embedded" and run.circulation.coarsen == 1
+def _coarsening_factor(run: RunFile) -> int:
+    return run.circulation.coarsen * (2 if run.circulation.name == "embedded_8deg" else 1)
 
 
 def _truth(attrs: Mapping[str, Any]) -> dict[str, float]:
@@ -246,8 +242,10 @@ def _provenance(attrs: Mapping[str, Any]) -> str:
 def _inputs(run: RunFile, source: Path | None) -> list[Path]:
     named = [Path(run.circulation.name), Path(run.dataset.name), Path(run.parameters.start)]
     files = [path for path in named if path.suffix and path.is_file()]
-    if run.dataset.source is not None:
-        files += sorted(path for path in run.dataset.source.iterdir() if path.is_file())
+    if run.dataset.name == "wang2023" and run.dataset.source is not None:
+        from invbgc.datasets.wang2023 import FILES, find_file
+
+        files += [find_file(run.dataset.source, name) for name in FILES]
     return [*files, source] if source is not None else files
 
 

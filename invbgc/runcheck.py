@@ -72,7 +72,9 @@ def _check_dataset(run: RunFile, where: str | Path) -> list[str]:
     if section.name == "wang2023":
         if section.source is None:
             return [f"{place} source: the dataset wang2023 needs the folder that holds the authors' data files."]
-        return [] if section.source.is_dir() else [f"{place} source: the folder {section.source} does not exist."]
+        if not section.source.is_dir():
+            return [f"{place} source: the folder {section.source} does not exist."]
+        return [f"{place} source: {reason}" for reason in _missing_files(section.source)]
     idle = [key for key in ("source", "dic", "npp") if getattr(section, key) is not None]
     problems = [f"{place} {key}: applies to the dataset wang2023 only, not to {section.name!r}." for key in idle]
     if section.name in DATASETS:
@@ -84,6 +86,17 @@ def _check_dataset(run: RunFile, where: str | Path) -> list[str]:
             f"{place} name: no dataset is called {section.name!r}. {nearest(section.name, DATASETS)}",
         ]
     return problems if path.is_file() else [*problems, f"{place} name: the file {path} does not exist."]
+
+
+def _missing_files(source: Path) -> list[str]:
+    from invbgc.datasets.wang2023 import FILES, find_file
+
+    for name in FILES:
+        try:
+            find_file(source, name)
+        except InputError as error:
+            return [str(error)]
+    return []
 
 
 def _check_parameters(run: RunFile, where: str | Path) -> list[str]:

@@ -77,7 +77,10 @@ class DatasetSection(_Section):
     dic: Literal["anthropogenic_removed", "raw"] | None = Field(
         default=None, description="wang2023: DIC without (the default) or with anthropogenic carbon."
     )
-    npp: str | None = Field(default=None, description="wang2023: net primary production product.")
+    npp: str | None = Field(
+        default=None,
+        description="wang2023: net primary production, a product of its file (by default satellite_pattern).",
+    )
 
 
 class ModelSection(_Section):

@@ -74,9 +74,14 @@ def open_result(path: str | Path) -> xr.Dataset:
     return result
 
 
+def has_truth(result: xr.Dataset) -> bool:
+    """True when the file knows the parameters that made its observations."""
+    return "truth" in result and bool(np.any(np.isfinite(result["truth"].values)))
+
+
 def is_synthetic(result: xr.Dataset) -> bool:
     """True when the observations came from the model itself (an identical twin)."""
-    if "truth" in result and bool(np.any(np.isfinite(result["truth"].values))):
+    if has_truth(result):
         return True
     flag = result.attrs.get("synthetic", 0)
     return str(flag).strip().lower() in ("1", "true", "yes")
@@ -256,7 +261,10 @@ def derived_numbers(result: xr.Dataset) -> list[GlobalNumber]:
     rows = {row.name: row for row in parameter_rows(result)}
     numbers = [
         GlobalNumber(
-            f"{label}, 1/{name}", 1 / rows[name].estimate / YEAR, "yr", f"{1 / rows[name].published / YEAR:,.4g}"
+            f"{label}, 1/{name}",
+            1 / rows[name].estimate / YEAR,
+            "yr",
+            f"{1 / rows[name].published / YEAR:,.{0 if 'r' in name[6:] else 2}f}",
         )
         for name, label in (
             ("kappa_dP", "semi-labile DOP at 30 °C"),
@@ -345,8 +353,9 @@ def trust(result: xr.Dataset) -> str:
             "with other production maps and circulations for that."
         )
         return bars + honest
-    if "twin_note" in result.attrs:
-        return f"{bars} The observations are synthetic; {result.attrs['twin_note']}, so no truth is shown."
+    if not has_truth(result):
+        note = str(result.attrs.get("twin_note", "the parameters that made them are not known here"))
+        return f"{bars} The observations are synthetic; {note}, so that the bars cannot be checked."
     scores = np.abs([row.z_score for row in parameter_rows(result)])
     scores = scores[np.isfinite(scores)]
     within = [int(np.sum(scores <= width)) for width in (1, 2, 3)]

@@ -125,6 +125,13 @@ def test_dataset_without_observations_of_a_tracer(tmp_path):
     assert "mine.nc has no variable observed_DOC" in message(tmp_path, "[dataset]\nname = 'mine.nc'\n")
 
 
+def test_source_folder_without_the_data_files(tmp_path):
+    (tmp_path / "data").mkdir()
+    found = message(tmp_path, "[dataset]\nname = 'wang2023'\nsource = 'data'\n")
+    assert "[dataset] source" in found
+    assert "no file GLODAPv2_91x180x24raw.mat" in found
+
+
 def test_missing_run_file(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the run file .*no\.toml.*invbgc init"):
         read_run(tmp_path / "no.toml")
