@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.io
 import xarray as xr
+from scipy.io.matlab import MatReadError
 
 from invbgc.circulation.core import Circulation
 from invbgc.circulation.ocim import read_ocim2_grid
@@ -152,7 +153,7 @@ class SourceFiles:
         path = find_file(self.folder, name)
         try:
             content: Any = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)
-        except (ValueError, NotImplementedError, OSError) as error:
+        except (MatReadError, ValueError, NotImplementedError, OSError) as error:
             raise InputError(f"Dataset wang2023, file {path}: not a readable MATLAB 5 file ({error}).") from error
         structure, _, member = variable.partition(".")
         found = content.get(structure)
