@@ -1,0 +1,90 @@
+"""Identical twins: observations made by the model itself, with errors of known size, to test an inference on.
+
+Two errors can be added. *Independent noise* has, in a box of volume v, the standard deviation a sd(X) (v_mean/v)^1/2: a
+box's value is a mean over samples whose number grows with its volume. This is the noise for which the misfit of Wang et
+al. (2023) is a likelihood. *Structured error* is a smooth random field, as the faults of a circulation or of a mapping
+are; no weight in the misfit knows of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from invbgc.constants import EARTH_RADIUS
+from invbgc.grid import OceanGrid
+from invbgc.observations import TRACERS
+
+HORIZONTAL_SCALE = 1.5e6
+"""Correlation length of the structured error along the surface, m."""
+
+VERTICAL_SCALE = 800.0
+"""Correlation length of the structured error in depth, m."""
+
+WAVES = 200
+"""Random waves that make one structured field."""
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticTracer:
+    """Synthetic observations of one tracer in its sampled boxes.
+
+    Attributes:
+        index: [m] wet index.
+        noisy: [m] mmol m-3, truth plus independent noise.
+        structured_error: [m] mmol m-3, to be added for the harder twin.
+        independent_sd: [m] mmol m-3, standard deviation of the independent noise.
+    """
+
+    index: np.ndarray
+    noisy: np.ndarray
+    structured_error: np.ndarray
+    independent_sd: np.ndarray
+
+
+def smooth_random_field(grid: OceanGrid, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian random field [n_wet] of unit variance, correlated over `HORIZONTAL_SCALE` and `VERTICAL_SCALE`.
+
+    A sum of random waves in the space of (position on the sphere, depth), whose wave numbers are Gaussian: its
+    correlation is exp(-d^2/(2 L^2)) along chords, the random-feature form of a squared-exponential field.
+    """
+    latitude, longitude = np.deg2rad(grid.wet_latitude), np.deg2rad(grid.wet_longitude)
+    sphere = np.stack([np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)])
+    position = np.vstack([sphere * EARTH_RADIUS / HORIZONTAL_SCALE, grid.wet_depth / VERTICAL_SCALE])
+    waves = rng.normal(size=(WAVES, 4))
+    phase = rng.uniform(0.0, 2.0 * np.pi, size=(WAVES, 1))
+    return np.sqrt(2.0 / WAVES) * np.sum(np.cos(waves @ position + phase), axis=0)
+
+
+def synthetic_observations(
+    truth: Mapping[str, np.ndarray],
+    sampled: Mapping[str, np.ndarray],
+    grid: OceanGrid,
+    noise: float,
+    structure: float,
+    seed: int,
+) -> dict[str, SyntheticTracer]:
+    """Observations of a known ocean.
+
+    Args:
+        truth: tracer -> [n_wet] mmol m-3, what a perfect instrument would measure.
+        sampled: tracer -> [m] wet index of the sampled boxes.
+        grid: the grid.
+        noise: a, the independent noise of a box of mean volume as a fraction of the tracer's standard deviation.
+        structure: standard deviation of the structured error as a fraction of the tracer's standard deviation.
+        seed: of the random numbers.
+
+    Returns:
+        Tracer -> its synthetic observations.
+    """
+    made = {}
+    for number, tracer in enumerate(name for name in TRACERS if name in sampled):
+        rng = np.random.default_rng([seed, number])
+        index = np.sort(sampled[tracer])
+        values, volume = np.asarray(truth[tracer])[index], grid.volume[index]
+        share = volume / volume.sum()
+        deviation = np.sqrt(share @ (values - share @ values) ** 2)
+        independent = noise * deviation * np.sqrt(volume.mean() / volume)
+        error = structure * deviation * smooth_random_field(grid, rng)[index]
+        made[tracer] = SyntheticTracer(index, values + independent * rng.normal(size=index.size), error, independent)
+    return made
