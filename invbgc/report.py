@@ -102,7 +102,7 @@ def _header(result: xr.Dataset, name: str) -> str:
 def _summary(result: xr.Dataset) -> str:
     tiles = [(_number(float(result.attrs["value"]), 5), "misfit f at the optimum")] if "value" in result.attrs else []
     if "status" in result.attrs:
-        tiles.append((_safe(result.attrs["status"]), "status of the search"))
+        tiles.append((_safe(str(result.attrs["status"]).replace("_", " ")), "status of the search"))
     if "skill_R2_volume" in result:
         scores = zip(result["tracer"].values, result["skill_R2_volume"].values, strict=True)
         tiles += [
@@ -114,7 +114,10 @@ def _summary(result: xr.Dataset) -> str:
         if number.label == "POC export"
     ]
     grid = "".join(f'<div class="tile"><b>{value}</b><span>{label}</span></div>' for value, label in tiles)
-    notes = "".join(f'<p class="warning">{_safe(note)}</p>' for note in summary.cautions(result))
+    warnings = [f'<p class="warning">{_safe(note)}</p>' for note in summary.cautions(result)]
+    notes = "".join(warnings[:3])
+    if warnings[3:]:
+        notes += f"<details><summary>{len(warnings) - 3} more warnings</summary>{''.join(warnings[3:])}</details>"
     return f'<div class="tiles">{grid}</div>{notes}<p>{_safe(summary.trust(result))}</p>'
 
 

@@ -168,7 +168,7 @@ def parameter_rows(result: xr.Dataset) -> list[ParameterRow]:
     """Build the parameter table.
 
     The error bars of a parameter fitted as ln p are asymmetric: p - exp(ln p - sigma) down, exp(ln p + sigma) - p up;
-    those of a linear parameter are sigma both ways. The z-score of a twin is (x - x_true) / sigma in the fitted
+    those of a linear parameter are sigma both ways. They are infinite where the data say nothing. The z-score of a twin is (x - x_true) / sigma in the fitted
     coordinates.
 
     Args:
@@ -182,7 +182,7 @@ def parameter_rows(result: xr.Dataset) -> list[ParameterRow]:
     linear = result["parameter_transform"].values.astype(str) == "linear"
     truth = result["truth"].values if "truth" in result else np.full(estimate.shape, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        lower = np.where(linear, sigma, estimate * -np.expm1(-sigma))
+        lower = np.where(linear | np.isinf(sigma), sigma, estimate * -np.expm1(-sigma))
         upper = np.where(linear, sigma, estimate * np.expm1(sigma))
         z_score = np.where(linear, estimate - truth, np.log(estimate / truth)) / sigma
     text = {
@@ -235,7 +235,7 @@ def global_numbers(result: xr.Dataset) -> list[GlobalNumber]:
                     f"mean {name}",
                     found,
                     "mmol m-3",
-                    f"restored to {target:.6g}, off by {found / target - 1:.0e} of it",
+                    f"restored to {target:.6g}, off by {abs(found / target - 1):.0e} of it",
                 )
             )
     numbers += [

@@ -135,7 +135,7 @@ def parameter_figure(
     Args:
         labels: one per parameter [p].
         estimate: [p] in parameter units.
-        lower: [p] length of the error bar downwards; NaN where frozen.
+        lower: [p] length of the error bar downwards; none is drawn where it is NaN or infinite.
         upper: [p] length upwards.
         published: [p] values of Wang et al. (2023).
         initial: [p] start values.
@@ -154,7 +154,7 @@ def parameter_figure(
         _draw_ratio(axes, rows, initial / published, "o", GREY, "start", hollow=True)
         if twin and truth is not None:
             _draw_ratio(axes, rows, truth / published, "D", GREEN, "truth")
-        bars = np.nan_to_num(np.abs(np.stack([lower, upper]) / published), posinf=1e3)
+        bars = np.nan_to_num(np.abs(np.stack([lower, upper]) / published), posinf=0.0)
         bars = np.minimum(bars, np.array([[0.95], [np.inf]]) * np.abs(estimate / published))
         axes.errorbar(
             estimate / published,

@@ -1,0 +1,5 @@
+"""``python -m invbgc`` is the command line."""
+
+from invbgc.cli import main
+
+main()
