@@ -77,6 +77,21 @@ class FaceFlow:
 
 
 @dataclass(frozen=True, eq=False)
+class FaceMixing:
+    """Mixing at the upper faces of the boxes.
+
+    Args:
+        slope_east: tapered eastward slope of density surfaces, [nz, ny, nx].
+        slope_north: tapered northward slope of density surfaces, [nz, ny, nx].
+        vertical_diffusivity: [nz, ny, nx] m2 s-1, the part K s^2 of eddies included.
+    """
+
+    slope_east: np.ndarray
+    slope_north: np.ndarray
+    vertical_diffusivity: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class FaceMetrics:
     """Openness, length and distance of the faces of a grid with full cells.
 
@@ -293,6 +308,7 @@ def background_diffusivity(
     grid: OceanGrid,
     winter_mixed_layer_depth: np.ndarray,
     shelf: np.ndarray,
+    abyssal_diffusivity: float = ABYSSAL_DIFFUSIVITY,
 ) -> np.ndarray:
     """Vertical diffusivity at upper faces, without eddies and convection.
 
@@ -303,13 +319,14 @@ def background_diffusivity(
         grid: the grid.
         winter_mixed_layer_depth: [ny, nx] m, of the deepest month.
         shelf: [ny, nx], true on columns with shelf mixing.
+        abyssal_diffusivity: K_2, m2 s-1.
 
     Returns:
         [nz, ny, nx] m2 s-1, zero in the first layer.
     """
     depth = grid.depth_edges[:-1, None, None]
     arctangent = 0.5 + np.arctan((depth - DIFFUSIVITY_DEPTH) / DIFFUSIVITY_WIDTH) / np.pi
-    diffusivity = THERMOCLINE_DIFFUSIVITY + (ABYSSAL_DIFFUSIVITY - THERMOCLINE_DIFFUSIVITY) * arctangent
+    diffusivity = THERMOCLINE_DIFFUSIVITY + (abyssal_diffusivity - THERMOCLINE_DIFFUSIVITY) * arctangent
     mixed = winter_mixed_layer_depth[None]
     stirred = np.clip((mixed - 0.8 * depth) / (0.4 * np.maximum(mixed, 60.0)), 0.0, 1.0)
     diffusivity = diffusivity + WINTER_DIFFUSIVITY * stirred
@@ -337,9 +354,7 @@ def exchange(flow: np.ndarray, conductance: np.ndarray) -> np.ndarray:
 def assemble(
     metrics: FaceMetrics,
     flow: FaceFlow,
-    slope_east: np.ndarray,
-    slope_north: np.ndarray,
-    vertical_diffusivity: np.ndarray,
+    mixing: FaceMixing,
     eddy_diffusivity: float = EDDY_DIFFUSIVITY,
 ) -> sparse.csr_array:
     """The transport operator T of dC/dt + T C = sources; equations in the head of this module.
@@ -347,9 +362,7 @@ def assemble(
     Args:
         metrics: faces of the grid.
         flow: volume transports, without divergence.
-        slope_east: tapered isopycnal slope at upper faces, [nz, ny, nx].
-        slope_north: tapered isopycnal slope at upper faces, [nz, ny, nx].
-        vertical_diffusivity: at upper faces, [nz, ny, nx] m2 s-1, the part K s^2 of eddies included.
+        mixing: slopes and vertical diffusivity at upper faces.
         eddy_diffusivity: K, m2 s-1.
 
     Returns:
@@ -375,7 +388,13 @@ def assemble(
             flow.north,
             eddy_diffusivity * metrics.conductance_north,
         ),
-        ("up", metrics.open_up, np.roll(number, 1, axis=0), flow.up, vertical_diffusivity * metrics.conductance_up),
+        (
+            "up",
+            metrics.open_up,
+            np.roll(number, 1, axis=0),
+            flow.up,
+            mixing.vertical_diffusivity * metrics.conductance_up,
+        ),
     ):
         low_box, high_box, carried = number[is_open], high[is_open], transport[is_open]
         diffused = exchange(carried, conductance[is_open])
@@ -387,8 +406,8 @@ def assemble(
     to_upper_face = 0.5 * abs(boxes["up"][2]).T
     area = np.broadcast_to(grid.area, grid.shape)[metrics.open_up]
     for name, slope, distance, is_open in (
-        ("east", slope_east, metrics.distance_east, metrics.open_east),
-        ("north", slope_north, metrics.distance_north, metrics.open_north),
+        ("east", mixing.slope_east, metrics.distance_east, metrics.open_east),
+        ("north", mixing.slope_north, metrics.distance_north, metrics.open_north),
     ):
         incidence = boxes[name][2]
         inverse_distance = 1.0 / np.broadcast_to(distance, grid.shape)[is_open]

@@ -6,13 +6,14 @@ faces of the boxes in single precision, and the forcing fields of the biogeochem
 here in double precision, after the flow has been made free of divergence again.
 """
 
+from dataclasses import fields
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
 import xarray as xr
 
-from invbgc.circulation.assembly import FaceFlow, FaceMetrics, assemble, close_continuity
+from invbgc.circulation.assembly import FaceFlow, FaceMetrics, FaceMixing, assemble, close_continuity
 from invbgc.circulation.core import Circulation
 from invbgc.grid import OceanGrid
 
@@ -80,15 +81,11 @@ def embedded() -> Circulation:
         True
     """
     file = _file()
-    slope_east, slope_north, vertical_diffusivity = (
-        file[name].values.astype(np.float64) for name in ("slope_east", "slope_north", "vertical_diffusivity")
-    )
+    mixing = FaceMixing(*(file[field.name].values.astype(np.float64) for field in fields(FaceMixing)))
     transport = assemble(
         FaceMetrics(embedded_grid()),
         embedded_flow(),
-        slope_east,
-        slope_north,
-        vertical_diffusivity,
+        mixing,
         float(file.attrs["eddy_diffusivity"]),
     )
     attrs = {key: file.attrs[key] for key in ("title", "source", "licence", "history")}
