@@ -168,8 +168,8 @@ def parameter_rows(result: xr.Dataset) -> list[ParameterRow]:
     """Build the parameter table.
 
     The error bars of a parameter fitted as ln p are asymmetric: p - exp(ln p - sigma) down, exp(ln p + sigma) - p up;
-    those of a linear parameter are sigma both ways. They are infinite where the data say nothing. The z-score of a twin is (x - x_true) / sigma in the fitted
-    coordinates.
+    those of a linear parameter are sigma both ways. They are infinite where the data say nothing. The z-score of a
+    twin is (x - x_true) / sigma in the fitted coordinates.
 
     Args:
         result: the fit.
