@@ -102,7 +102,8 @@ def _header(result: xr.Dataset, name: str) -> str:
 def _summary(result: xr.Dataset) -> str:
     tiles = [(_number(float(result.attrs["value"]), 5), "misfit f at the optimum")] if "value" in result.attrs else []
     if "status" in result.attrs:
-        tiles.append((_safe(str(result.attrs["status"]).replace("_", " ")), "status of the search"))
+        status = str(result.attrs["status"])
+        tiles.append(("yes" if status == "converged" else "no", f"converged (status: {_safe(status)})"))
     if "skill_R2_volume" in result:
         scores = zip(result["tracer"].values, result["skill_R2_volume"].values, strict=True)
         tiles += [
