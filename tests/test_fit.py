@@ -37,7 +37,7 @@ def test_finds_the_optimum(straight):
         assert straight.table[name].value == pytest.approx(value, rel=0.25, abs=0.1), name
     assert straight.table["kappa_dP"].value == 5.0
     assert straight.initial["alpha"] == pytest.approx(1.2)
-    assert float(straight.skill["R2"].min()) > 0.99
+    assert float(straight.skill["R2_volume"].min()) > 0.99
     assert straight.stats["evaluations"] == straight.history["evaluations"][-1]
     assert straight.stats["max_residual"] == 1e-14
     assert set(straight.fields) >= {"model_DIP", "observed_O2", "volume", "area", "poc_export", "latitude_bounds"}
@@ -109,7 +109,7 @@ def test_corrupted_checkpoint_falls_back(straight, tmp_path, caplog, damage):
     if damage == "truncate":
         content = content[: len(content) // 2]
     elif damage == "flip":
-        content[len(content) // 2] ^= 0xFF
+        content[content.index(b"hessian.npy") + 200] ^= 0x01
     elif damage == "empty":
         content = bytearray()
     else:
@@ -171,10 +171,10 @@ def test_first_order_route_reaches_the_same_optimum(straight):
 
 
 def test_first_order_route_resumes(tmp_path):
-    whole = fit(MockPosterior(), method="optax", max_evaluations=40)
+    whole = fit(MockPosterior(), method="optax", max_evaluations=12)
     assert whole.status == "max_evaluations"
     for _ in range(12):
-        result = fit(MockPosterior(), method="optax", max_evaluations=15, checkpoint=tmp_path)
+        result = fit(MockPosterior(), method="optax", max_evaluations=5, checkpoint=tmp_path)
         if result.history["evaluations"][-1] >= whole.history["evaluations"][-1]:
             break
     shared = whole.history.sizes["iteration"]

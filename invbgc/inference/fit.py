@@ -17,6 +17,7 @@ import xarray as xr
 from invbgc.constants import YEAR
 from invbgc.errors import ConvergenceError, InputError
 from invbgc.inference.checkpoint import CheckpointFolder, digest
+from invbgc.inference.laplace import NO_CURVATURE
 from invbgc.inference.posterior import Evaluation, Posterior
 from invbgc.inference.trust_region import TrustRegionOptions, TrustRegionState, assess, minimise, start
 from invbgc.observations import skill
@@ -447,9 +448,13 @@ def _result(
         raise ConvergenceError("fit: the last evaluation holds no derivatives; expected gradient and Hessian.")
     level = logging.INFO if status == "converged" else logging.WARNING
     _log.log(level, "fit: %s: %s", status, message)
-    lowest = run.totals["min_eigenvalue"]
-    if status == "converged" and not lowest > 0:
-        _log.warning("fit: the smallest eigenvalue of the Hessian is %.2e; some direction is not informed", lowest)
+    eigenvalues = np.linalg.eigvalsh(evaluation.hessian)
+    if status != "max_evaluations" and not eigenvalues[0] > NO_CURVATURE * eigenvalues[-1]:
+        _log.warning(
+            "fit: eigenvalues of the Hessian run from %.2e to %.2e; the data do not inform every direction (see laplace)",
+            eigenvalues[0],
+            eigenvalues[-1],
+        )
     data = result_fields(posterior, evaluation.state)
     return Fit(
         x=np.asarray(evaluation.x),
