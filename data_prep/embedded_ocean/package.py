@@ -40,15 +40,15 @@ FIELDS = {
 """Variable -> unit, long name; the order of the file."""
 
 LICENCE = (
-    "Apache-2.0. Derived from climatologies of the U.S. government distributed by NOAA/PMEL with Ferret "
+    "Apache-2.0. Derived from climatologies that NOAA/PMEL distributes with Ferret under the Ferret License Agreement "
     "('this software and its documentation are in the public domain and are furnished as is')."
 )
 """Licence of the packaged file."""
 
 SOURCE = (
-    "Computed for invbgc by data_prep/embedded_ocean from the data sets of the Debian package ferret-datasets: Levitus "
-    "temperature and salinity, monthly World Ocean Atlas temperature, COADS and Navy winds, COADS sea-level pressure, "
-    "Esbensen and Kushnir radiation, ETOPO20 relief; silicate from the salinity-anomaly atlas of TEOS-10."
+    "Computed for invbgc by data_prep/embedded_ocean from the Debian package ferret-datasets: Levitus temperature and "
+    "salinity, monthly World Ocean Atlas temperature, COADS winds and sea-level pressure, Navy winds, Esbensen and "
+    "Kushnir radiation, ETOPO20 relief; silicate from the salinity-anomaly atlas of TEOS-10 (gsw)."
 )
 """Sources of the packaged file."""
 

@@ -1,6 +1,6 @@
 """The embedded ocean: a global circulation of 4 degrees and 17 layers that comes with the package.
 
-It was computed for this project from climatologies of the U.S. government in the public domain (recipe and scores:
+It was computed for this project from climatologies in the public domain (recipe, sources and scores:
 `data_prep/embedded_ocean/README.md`). The file holds transports, isopycnal slopes and vertical diffusivity at the
 faces of the boxes in single precision, and the forcing fields of the biogeochemical models; the operator is assembled
 here in double precision, after the flow has been made free of divergence again.
