@@ -451,7 +451,7 @@ def _result(
     eigenvalues = np.linalg.eigvalsh(evaluation.hessian)
     if status != "max_evaluations" and not eigenvalues[0] > NO_CURVATURE * eigenvalues[-1]:
         _log.warning(
-            "fit: eigenvalues of the Hessian run from %.2e to %.2e; the data do not inform every direction (see laplace)",
+            "fit: eigenvalues of the Hessian run from %.2e to %.2e; some direction is not informed by the data",
             eigenvalues[0],
             eigenvalues[-1],
         )
