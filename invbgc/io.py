@@ -289,6 +289,7 @@ def load_fit(path: str | Path) -> "Fit":
     free = data["free"].values.astype(bool)
     table = ParameterTable(_row(data, i) for i in range(free.size))
     own = {"stats", "manifest", "status", "message", "value", "schema", "title", "Conventions"}
+    own |= {"scaling", "laplace_warnings"}
     grid = [name for name in data.data_vars if set(map(str, data[name].dims)) & set(DIMENSIONS)]
     fields = data[grid].assign_attrs({key: value for key, value in data.attrs.items() if key not in own})
     return Fit(
