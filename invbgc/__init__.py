@@ -1,9 +1,113 @@
-"""invbgc: Bayesian inverse modelling of the ocean's carbon cycle by automatic differentiation."""
+"""invbgc: Bayesian inverse modelling of the ocean's carbon cycle by automatic differentiation.
 
-import jax
+The public names below are imported when they are first used, so that ``import invbgc`` and ``invbgc --help`` are
+instant. Double precision is chosen here, before any JAX array can exist: inventories are set by rates of 1e-6 per year,
+which single precision cannot resolve.
+"""
 
-# Double precision must be chosen before the first JAX array exists: the inventories are set by rates of 1e-6 per
-# year, which single precision cannot resolve.
-jax.config.update("jax_enable_x64", True)
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+os.environ["JAX_ENABLE_X64"] = "1"  # read by JAX when it is imported
+if "jax" in sys.modules:
+    sys.modules["jax"].config.update("jax_enable_x64", True)
+
+if TYPE_CHECKING:
+    from invbgc import plots, units, verify
+    from invbgc.circulation import Circulation, coarsen, load_circulation, write_circulation
+    from invbgc.datasets import Forcing, list_datasets, load_dataset, open_dataset
+    from invbgc.datasets.idealised import idealised_forcing
+    from invbgc.errors import CheckpointError, ConservationError, ConvergenceError, InputError, InvbgcError
+    from invbgc.grid import OceanGrid
+    from invbgc.inference.fit import Fit, fit
+    from invbgc.inference.laplace import Laplace, laplace
+    from invbgc.inference.posterior import Evaluation, Posterior
+    from invbgc.inference.twin import synthetic_observations
+    from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
+    from invbgc.observations import Observations, skill
+    from invbgc.parameters import Parameter, ParameterTable
+    from invbgc.report import write_report
+    from invbgc.run import prepare
+    from invbgc.runfile import preset, read_run
+    from invbgc.state import State
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "Circulation",
+    "ConservationError",
+    "ConvergenceError",
+    "Evaluation",
+    "Fit",
+    "Forcing",
+    "InputError",
+    "InvbgcError",
+    "Laplace",
+    "Observations",
+    "OceanGrid",
+    "PCOModel",
+    "PCOOptions",
+    "Parameter",
+    "ParameterTable",
+    "Posterior",
+    "State",
+    "coarsen",
+    "fit",
+    "idealised_forcing",
+    "laplace",
+    "list_datasets",
+    "load_circulation",
+    "load_dataset",
+    "open_dataset",
+    "pco_parameters",
+    "plots",
+    "prepare",
+    "preset",
+    "read_run",
+    "skill",
+    "synthetic_observations",
+    "units",
+    "verify",
+    "write_circulation",
+    "write_report",
+]
+
+_HOMES = {
+    "invbgc.circulation": ("Circulation", "coarsen", "load_circulation", "write_circulation"),
+    "invbgc.datasets": ("Forcing", "list_datasets", "load_dataset", "open_dataset"),
+    "invbgc.datasets.idealised": ("idealised_forcing",),
+    "invbgc.errors": ("CheckpointError", "ConservationError", "ConvergenceError", "InputError", "InvbgcError"),
+    "invbgc.grid": ("OceanGrid",),
+    "invbgc.inference.fit": ("Fit", "fit"),
+    "invbgc.inference.laplace": ("Laplace", "laplace"),
+    "invbgc.inference.posterior": ("Evaluation", "Posterior"),
+    "invbgc.inference.twin": ("synthetic_observations",),
+    "invbgc.models.pco": ("PCOModel", "PCOOptions", "pco_parameters"),
+    "invbgc.observations": ("Observations", "skill"),
+    "invbgc.parameters": ("Parameter", "ParameterTable"),
+    "invbgc.report": ("write_report",),
+    "invbgc.run": ("prepare",),
+    "invbgc.runfile": ("preset", "read_run"),
+    "invbgc.state": ("State",),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = ("plots", "units", "verify")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    if name in _MODULE_OF:
+        value = getattr(import_module(_MODULE_OF[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"invbgc.{name}")
+    else:
+        raise AttributeError(f"module 'invbgc' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
