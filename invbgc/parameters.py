@@ -1,7 +1,7 @@
 """The parameter table: what is fitted, in which unit, under which transform and prior, and where its value comes from.
 
-The optimiser sees a vector x of *optimiser coordinates*, one per free parameter: x = ln p for a ``"log"`` parameter
-(the quantity is positive and its prior is flat in ln p), x = p for a ``"linear"`` one.
+The optimiser sees a vector x of *optimiser coordinates*, one per free parameter: x = ln p for a ``"log"`` parameter,
+x = ln(p/(1 - p)) for a ``"logit"`` one (a fraction), x = p for a ``"linear"`` one.
 """
 
 import csv
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from invbgc.errors import InputError
+from invbgc.transforms import TRANSFORMS
 
-TRANSFORMS = ("log", "linear")
 _COLUMNS = ("name", "symbol", "alias", "value", "unit", "transform", "free", "prior_mean", "prior_sd",
             "first_guess", "published", "description", "reference")  # fmt: skip
 
@@ -30,7 +30,7 @@ class Parameter:
         alias: name in the authors' released code, so that their tables can be read.
         value: present value, in `unit`.
         unit: unit of `value`.
-        transform: ``"log"`` or ``"linear"`` (see the module's docstring).
+        transform: ``"log"``, ``"logit"`` or ``"linear"`` (see the module's docstring).
         first_guess: value from which an uninformed fit starts.
         published: value of the published optimum.
         description: what the number does.
@@ -56,18 +56,16 @@ class Parameter:
 
     def __post_init__(self) -> None:
         if self.transform not in TRANSFORMS:
-            raise InputError(f"parameter {self.name}: transform {self.transform!r} is not one of {TRANSFORMS}")
-        if not np.isfinite(self.value) or (self.transform == "log" and self.value <= 0):
-            raise InputError(
-                f"parameter {self.name}: value {self.value!r} {self.unit}; expected a finite"
-                f"{' positive' if self.transform == 'log' else ''} number"
-            )
+            raise InputError(f"parameter {self.name}: transform {self.transform!r} is not one of {tuple(TRANSFORMS)}")
+        rule = TRANSFORMS[self.transform]
+        if not np.isfinite(self.value) or not rule.allowed(self.value):
+            raise InputError(f"parameter {self.name}: value {self.value!r} {self.unit}; expected {rule.domain}")
         if (self.prior_mean is None) != (self.prior_sd is None) or (self.prior_sd is not None and self.prior_sd <= 0):
             raise InputError(f"parameter {self.name}: a Gaussian prior needs both a mean and a positive sd")
 
     def coordinate(self, value: float) -> float:
-        """Optimiser coordinate of a value: ln p or p."""
-        return float(np.log(value)) if self.transform == "log" else float(value)
+        """Optimiser coordinate of a value."""
+        return float(TRANSFORMS[self.transform].coordinate(value))
 
 
 class ParameterTable(Sequence[Parameter]):
@@ -145,15 +143,13 @@ class ParameterTable(Sequence[Parameter]):
     def to_values(self, x) -> dict:
         """Value of every parameter at optimiser coordinates x [n_free]; differentiable in x.
 
-        Frozen parameters keep their table value, p = exp(x) for ``"log"`` rows and p = x for ``"linear"`` ones.
+        Frozen parameters keep their table value.
         """
         if len(x) != len(self.free):
             raise InputError(f"parameter vector of length {len(x)}; expected {len(self.free)} free parameters")
         coordinate = dict(zip(self.free_names, x, strict=True))
         return {
-            row.name: (jnp.exp(coordinate[row.name]) if row.transform == "log" else coordinate[row.name])
-            if row.free
-            else row.value
+            row.name: TRANSFORMS[row.transform].value(coordinate[row.name]) if row.free else row.value
             for row in self._rows
         }
 

@@ -7,6 +7,7 @@ from invbgc.errors import InputError
 from invbgc.models.pco.parameters import pco_parameters
 from invbgc.parameters import ParameterTable
 from invbgc.runfile import CIRCULATIONS, DATASETS, TRACERS, RunFile, join_problems, nearest
+from invbgc.transforms import TRANSFORMS
 
 
 def felt_by(table: ParameterTable) -> dict[str, frozenset[str]]:
@@ -112,9 +113,9 @@ def _check_parameters(run: RunFile, where: str | Path) -> list[str]:
         if name not in known
     ]
     problems += [
-        f"{place} overrides: {name} = {value:g} must be positive, because its logarithm is fitted."
+        f"{place} overrides: {name} = {value:g}; expected {TRANSFORMS[table[name].transform].domain}."
         for name, value in section.overrides.items()
-        if name in known and table[name].transform == "log" and value <= 0
+        if name in known and not TRANSFORMS[table[name].transform].allowed(value)
     ]
     if section.start not in ("first_guess", "published") and not Path(section.start).is_file():
         problems.append(

@@ -94,7 +94,7 @@ class ModelSection(_Section):
         default="observed_phosphate", description="Phosphate that sets the C:P ratio of production."
     )
     exponent_layers: Literal[2, 3] = Field(
-        default=3,
+        default=2,
         description="Surface layers whose mean temperature sets the particle exponents b (the released code: 3).",
     )
     chemistry_units: Literal["consistent", "released"] = Field(

@@ -12,6 +12,7 @@ import xarray as xr
 from invbgc.constants import CARBON_MOLAR_MASS, EARTH_RADIUS, YEAR
 from invbgc.errors import InputError
 from invbgc.plots.maps import cell_edges
+from invbgc.transforms import TRANSFORMS, error_bar
 
 PUBLISHED_R2 = {"DIP": 0.93, "DIC": 0.94, "ALK": 0.87, "O2": 0.88, "DOC": 0.80}
 """R2 over boxes, unweighted, as published by Wang et al. (2023)."""
@@ -167,9 +168,8 @@ def standard_deviation(result: xr.Dataset) -> np.ndarray:
 def parameter_rows(result: xr.Dataset) -> list[ParameterRow]:
     """Build the parameter table.
 
-    The error bars of a parameter fitted as ln p are asymmetric: p - exp(ln p - sigma) down, exp(ln p + sigma) - p up;
-    those of a linear parameter are sigma both ways. They are infinite where the data say nothing. The z-score of a
-    twin is (x - x_true) / sigma in the fitted coordinates.
+    The error bars end at the values whose coordinates are x - sigma and x + sigma, and are infinite where the data say
+    nothing. The z-score of a twin is (x - x_true) / sigma in the fitted coordinates.
 
     Args:
         result: the fit.
@@ -179,12 +179,14 @@ def parameter_rows(result: xr.Dataset) -> list[ParameterRow]:
     """
     sigma = standard_deviation(result)
     estimate = result["estimate"].values
-    linear = result["parameter_transform"].values.astype(str) == "linear"
+    transforms = result["parameter_transform"].values.astype(str)
     truth = result["truth"].values if "truth" in result else np.full(estimate.shape, np.nan)
+    bars = np.array([error_bar(*row) for row in zip(transforms, estimate, sigma, strict=True)])
+    lower, upper = bars[:, 0], bars[:, 1]
+    coordinates = [TRANSFORMS[name].coordinate for name in transforms]
     with np.errstate(invalid="ignore", divide="ignore"):
-        lower = np.where(linear | np.isinf(sigma), sigma, estimate * -np.expm1(-sigma))
-        upper = np.where(linear, sigma, estimate * np.expm1(sigma))
-        z_score = np.where(linear, estimate - truth, np.log(estimate / truth)) / sigma
+        distance = [x(p) - x(t) for x, p, t in zip(coordinates, estimate, truth, strict=True)]
+        z_score = np.array(distance) / sigma
     text = {
         key: result[f"parameter_{key}"].values.astype(str) if f"parameter_{key}" in result else [""] * estimate.size
         for key in ("name", "symbol", "unit")

@@ -68,7 +68,7 @@ def taylor_test(
         posterior: what to test.
         x: optimiser coordinates [p]; away from an optimum, where the first order is invisible.
         direction: [p]; a fixed mixed direction of unit maximum where absent.
-        steps: decreasing step sizes; 0.08 halved four times where absent.
+        steps: decreasing step sizes; 0.04 halved six times where absent.
         evaluation: value, gradient and Hessian at x, if known.
 
     Returns:
@@ -80,7 +80,7 @@ def taylor_test(
     if direction is None:
         direction = np.cos(1.0 + 2.0 * np.arange(len(x)))
         direction = direction / np.abs(direction).max()
-    steps = [0.08 * 0.5**i for i in range(5)] if steps is None else list(steps)
+    steps = [0.04 * 0.5**i for i in range(7)] if steps is None else list(steps)
 
     def value(point: np.ndarray) -> float:
         return posterior.value(point, guess=here.state).value

@@ -88,7 +88,7 @@ def test_unknown_preset():
         ("[dataset]\ndic = 'raw'\n", ["[dataset] dic", "wang2023 only"]),
         ("[parameters]\nfreeze = ['b_c']\n", ["[parameters] freeze", "'b_c'", "Did you mean 'b_C'"]),
         ("[parameters]\noverrides = { sigma = 1 }\n", ["[parameters] overrides", "'sigma'", "sigma_P"]),
-        ("[parameters]\noverrides = { eta = -1 }\n", ["eta = -1 must be positive"]),
+        ("[parameters]\noverrides = { eta = -1 }\n", ["eta = -1; expected a number between 0 and 1"]),
         ("[parameters]\nstart = 'publishd'\n", ["[parameters] start", "Did you mean 'published'?"]),
         ("[fit]\nmax_evaluations = 0\n", ["line 2", "greater than or equal to 1"]),
         ("[fit]\nmethod = 'newtn'\n", ["Did you mean 'newton'?"]),

@@ -11,8 +11,8 @@ def idealised_forcing(grid: OceanGrid) -> Forcing:
     """Forcing that varies with latitude and depth as the real ocean's zonal mean roughly does.
 
     Temperature falls from 28 degC at the equator to -1 degC at the poles over a scale depth of 700 m; nutrients are the
-    reverse; production peaks in mid latitudes; wind is strongest there; freshwater leaves the subtropics. Nothing here is
-    data.
+    reverse; production peaks in mid latitudes; wind is strongest there; freshwater leaves the subtropics. Nothing
+    here is data.
 
     Args:
         grid: any grid.

@@ -1,0 +1,1 @@
+"""Posterior, optimum and uncertainty."""

@@ -29,6 +29,7 @@ import xarray as xr
 from invbgc.errors import ConvergenceError, InputError
 from invbgc.inference.correlogram import effective_number
 from invbgc.parameters import ParameterTable
+from invbgc.transforms import TRANSFORMS, error_bar
 
 if TYPE_CHECKING:
     from invbgc.inference.fit import Fit
@@ -99,18 +100,18 @@ class Laplace:
 
     @property
     def lower(self) -> np.ndarray:
-        """Length [p] of the error bars downwards, parameter units: p - exp(ln p - sigma), or sigma if linear."""
-        return self._lengths(-1.0)
+        """Length [p] of the error bars downwards, parameter units: p - p(x - sigma)."""
+        return self._error_bars[:, 0]
 
     @property
     def upper(self) -> np.ndarray:
-        """Length [p] of the error bars upwards, parameter units: exp(ln p + sigma) - p, or sigma if linear."""
-        return self._lengths(1.0)
+        """Length [p] of the error bars upwards, parameter units: p(x + sigma) - p."""
+        return self._error_bars[:, 1]
 
-    def _lengths(self, sign: float) -> np.ndarray:
-        deviation = self.standard_deviation
-        logarithmic = np.array([row.transform == "log" for row in self.table.free])
-        return np.where(logarithmic, sign * self.estimate * np.expm1(sign * deviation), deviation)
+    @property
+    def _error_bars(self) -> np.ndarray:
+        rows = zip(self.table.free, self.standard_deviation, strict=True)
+        return np.array([error_bar(row.transform, row.value, deviation) for row, deviation in rows])
 
     @property
     def informed(self) -> np.ndarray:
@@ -325,7 +326,7 @@ def _informed(eigenvalues: np.ndarray) -> np.ndarray:
 
 def _slope(row: Any) -> float:
     """dp/dx of a parameter."""
-    return row.value if row.transform == "log" else 1.0
+    return float(TRANSFORMS[row.transform].slope(row.value))
 
 
 def _cautions(

@@ -191,6 +191,8 @@ class Posterior:
             ConvergenceError: no steady state was found; the message names the tracer.
         """
         x = np.asarray(x, dtype=np.float64)
+        for system in self.model.systems.values():
+            system.failure = None
         with _Meter(self.model) as meter:
             fields, info = jax.block_until_ready(self._steady(jnp.asarray(x), self._start(guess)))
             self._check(info)
@@ -272,7 +274,10 @@ class Posterior:
         return {name: guess.fields[name] for stage in nonlinear for name in stage.tracers}
 
     def _check(self, info: Mapping[str, StageInfo]) -> None:
+        failures = [system.failure for system in self.model.systems.values() if system.failure is not None]
         for name, item in info.items():
+            if not bool(item.converged) and failures:
+                raise failures[0]
             if not bool(item.converged):
                 raise ConvergenceError(
                     f"no steady state of {name}: after {int(item.iterations)} Newton steps the last step was "

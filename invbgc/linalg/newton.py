@@ -16,7 +16,7 @@ from invbgc.linalg.solve import factor_token, solve_with_token
 from invbgc.linalg.system import SparseSystem
 
 MAX_ITERATIONS = 60
-REFRESH_ABOVE = 0.2
+REFRESH_ABOVE = 0.5
 """Residual ratio of one step above which the factor is renewed."""
 HALVINGS = 6
 """Times a step is halved in search of a smaller residual."""

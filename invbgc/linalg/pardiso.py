@@ -117,7 +117,6 @@ class PardisoAnalysis(Analysis):
         return PardisoFactor(handle, self._idle)
 
 
-
 def _release(handles: list[_Handle]) -> None:
     for handle in handles:
         handle.run(_RELEASE)

@@ -2,7 +2,8 @@
 
 x = A(c)^-1 b has the tangent A^-1 (db - dA x) and, for a cotangent y, the adjoint A^-T y: both are solves with the
 factor that the state used. `jax.lax.custom_linear_solve` derives every order of derivative from these two. Mapped
-right-hand sides reach the host as one block. Host callbacks touch NumPy only.
+right-hand sides reach the host as one block. Host callbacks touch NumPy only, and cannot raise: a failed solve leaves
+its reason in `SparseSystem.failure` and returns NaN, which no later step can hide.
 """
 
 from functools import partial
@@ -11,7 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from invbgc.errors import ConvergenceError
 from invbgc.linalg.system import SparseSystem
+
+NO_FACTOR = -1
+"""Token of a matrix that could not be factored; solves with it give NaN."""
 
 _TOKEN = jax.ShapeDtypeStruct((), jnp.int64)
 
@@ -20,7 +25,11 @@ def factor_token(system: SparseSystem, coefficients):
     """Token (int64 scalar) of the factor of A(c) for traced coefficients; it carries no derivative."""
 
     def host(*arrays) -> np.ndarray:
-        return np.int64(system.factorise(*(np.asarray(a) for a in arrays)))
+        try:
+            return np.int64(system.factorise(*(np.asarray(a) for a in arrays)))
+        except ConvergenceError as error:
+            system.failure = error
+            return np.int64(NO_FACTOR)
 
     fixed = jax.tree.map(jax.lax.stop_gradient, tuple(coefficients))
     return jax.pure_callback(host, _TOKEN, *fixed, vmap_method="sequential")
@@ -34,7 +43,13 @@ def _host_solve(system: SparseSystem, transposed: bool, token: np.ndarray, rhs: 
     solution = np.empty_like(columns)
     for value in np.unique(tokens):
         chosen = tokens == value
-        solution[chosen] = system.solve(int(value), np.ascontiguousarray(columns[chosen].T), transposed).T
+        try:
+            if value == NO_FACTOR:
+                raise system.failure or ConvergenceError(f"{system.name}: no factor")
+            solution[chosen] = system.solve(int(value), np.ascontiguousarray(columns[chosen].T), transposed).T
+        except ConvergenceError as error:
+            system.failure = error
+            solution[chosen] = np.nan
     return solution.reshape(rhs.shape)
 
 

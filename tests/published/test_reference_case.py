@@ -32,9 +32,10 @@ def posterior(shared_data):
 
 @pytest.fixture(scope="module")
 def evaluation(posterior, reference):
-    coordinates = dict(zip(reference["parameter"].values, reference["parameter_value"].values, strict=True))
-    x = np.array([coordinates[row.alias] for row in posterior.table])
-    return posterior.value(x)
+    linear = ("bP_T", "bC_T", "R_Si")
+    stored = zip(reference["parameter"].values, reference["parameter_value"].values, strict=True)
+    values = {str(name): x if name in linear else np.exp(x) for name, x in stored}
+    return posterior.value(posterior.table.with_values(values).to_vector())
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -26,7 +26,7 @@ _ROWS = (
      "decay rate of refractory DOC in the euphotic zone", "DOCr equation"),
     ("kappa_rd", "κ_dr", "krd", "s-1", "log", 4.04e-12, 2.99e-12,
      "decay rate of refractory DOC below the euphotic zone", "DOCr equation"),
-    ("eta", "η", "etau", "1", "log", 0.9973, 0.98,
+    ("eta", "η", "etau", "1", "logit", 0.9973, 0.98,
      "fraction of semi-labile DOC loss that is respired; the rest becomes refractory", "DOC equation"),
     ("b_C_slope", "b slope (C)", "bC_T", "1", "linear", 0.0, 0.957372,
      "change of the POC flux exponent per unit of normalised temperature", "POC equation"),
@@ -53,6 +53,9 @@ _ROWS = (
 
 def pco_parameters(start: str = "first_guess") -> ParameterTable:
     """The 21-row table, its values set to the ``"first_guess"`` or the ``"published"`` column.
+
+    The fraction eta is fitted in ln(eta/(1 - eta)) where the paper takes ln eta: refractory DOC grows with 1 - eta, so
+    that a step of a few per cent in ln eta is already too far for any quadratic model. The optimum is the same.
 
     Slopes of the flux exponents are per unit of *normalised* temperature (T - T_min + 1)/(T_max - T_min); divide by
     T_max - T_min for a slope per degC.

@@ -1,0 +1,142 @@
+"""The documentation holds: its Python runs, its links and tables are those of the code, public names exist."""
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import invbgc as ib
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+NOTEBOOK = ROOT / "notebooks" / "fit_the_embedded_ocean.ipynb"
+
+
+def load_build():
+    spec = importlib.util.spec_from_file_location("documentation_build", ROOT / "docs" / "build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def python_of(page: Path) -> str:
+    """The Python blocks of a page, at the lines at which they stand."""
+    lines, inside = [], False
+    for line in page.read_text(encoding="utf-8").splitlines():
+        fence = line.startswith("```")
+        lines.append(line if inside and not fence else "")
+        inside = line == "```python" if fence and not inside else inside and not fence
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def small_ocean(monkeypatch, tmp_path):
+    """The embedded ocean and its data stand for 22 boxes with observations by formula; files go to a scratch folder."""
+    load_circulation = ib.load_circulation
+    few_box = load_circulation("few_box")
+    forcing = ib.idealised_forcing(few_box.grid)
+    phosphate, depth = forcing.phosphate, few_box.grid.wet_depth
+    fields = {
+        "DIP": phosphate,
+        "DIC": 1950.0 + 130.0 * phosphate,
+        "ALK": 2310.0 + 35.0 * phosphate,
+        "O2": 330.0 - 5.0 * forcing.temperature - 50.0 * phosphate,
+        "DOC": 42.0 + 30.0 * np.exp(-depth / 200.0),
+    }
+    observations = ib.Observations.from_fields(fields, few_box.grid, {"title": "formulas", "synthetic": "true"})
+    monkeypatch.setattr(
+        ib, "load_circulation", lambda name: few_box if name == "embedded" else load_circulation(name), raising=False
+    )
+    monkeypatch.setattr(ib, "load_dataset", lambda name: (forcing, observations), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page).strip()], ids=lambda page: page.stem)
+def test_python_of_the_documentation_runs(page, small_ocean, capsys):
+    exec(compile(python_of(page), str(page), "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if not re.match(r"[a-z]+://", target):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_generated_tables_are_those_of_the_code(page):
+    text = page.read_text(encoding="utf-8")
+    assert load_build().with_generated(text) == text, "run: python docs/build.py --reference"
+
+
+def test_notebook_runs_and_is_stored_with_figures():
+    stored = NOTEBOOK.read_text(encoding="utf-8")
+    assert '"image/png"' in stored
+    load_build().execute_notebook(NOTEBOOK, save=False)
+
+
+def test_public_names_exist_and_are_listed_once():
+    listed = {alias.name for alias in _imported_for_type_checkers()}
+    assert set(ib.__all__) == listed
+    for name in ib.__all__:
+        assert getattr(ib, name) is not None
+    assert set(ib.__all__) <= set(dir(ib))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ib.nothing  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _imported_for_type_checkers():
+    tree = ast.parse((ROOT / "invbgc" / "__init__.py").read_text(encoding="utf-8"))
+    guarded = next(node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name))
+    return [alias for node in guarded.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+
+
+@pytest.mark.parametrize("first", ["import invbgc, jax", "import jax, invbgc"])
+def test_double_precision_whatever_is_imported_first(first):
+    script = f"{first}, jax.numpy; print(jax.numpy.ones(1).dtype)"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "float64"
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    script = "import sys, invbgc.cli; print(*(m for m in ('jax', 'numpy', 'xarray') if m in sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == ""
+
+
+def test_rooms_import_only_rooms_above_them():
+    """The order is that of the table in docs/architecture.md; imports inside functions and for types are free."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+`) \|", page, flags=re.MULTILINE)
+    rank = {
+        name.strip("/").removesuffix(".py").replace("/", "."): number
+        for number, row in enumerate(rows)
+        for name in re.findall(r"`([\w/]+(?:\.py|/))`", row)
+    }
+
+    def room(module: str) -> str | None:
+        inside = module.removeprefix("invbgc.")
+        return next((name for name in rank if inside == name or inside.startswith(f"{name}.")), None)
+
+    wrong = []
+    for path in sorted((ROOT / "invbgc").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        own = room(module)
+        if own is None:
+            assert module in ("invbgc", "invbgc.__main__", "invbgc.models"), f"{module} is in no room"
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                other = room(name)
+                if other is not None and rank[other] > rank[own]:
+                    wrong.append(f"{module} imports {name}")
+    assert not wrong, "\n".join(wrong)
