@@ -1,0 +1,108 @@
+"""Writes what the documentation takes from the code, and executes the notebook.
+
+Tables between the marks ``<!-- generated: NAME -->`` and ``<!-- end -->`` are replaced; a test compares them with the
+code.
+
+    python docs/build.py [--reference]
+"""
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import invbgc as ib
+from invbgc.datasets.forcing import CONSTANTS, FIELDS_2D, FIELDS_3D
+from invbgc.runfile import ModelSection
+
+DOCS = Path(__file__).parent
+NOTEBOOK = DOCS.parent / "notebooks" / "fit_the_embedded_ocean.ipynb"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def parameters() -> str:
+    """The parameter table of the phosphorus, carbon and oxygen model."""
+    rows = [
+        (f"`{p.name}`", p.symbol, f"`{p.alias}`", p.unit, p.transform, f"{p.first_guess:g}", f"{p.published:g}",
+         p.description, p.reference.removeprefix("Wang et al. 2023, "))
+        for p in ib.pco_parameters()
+    ]  # fmt: skip
+    header = ("name", "symbol", "alias", "unit", "transform", "first guess", "published", "meaning", "where")
+    return table(header, rows)
+
+
+def forcing() -> str:
+    """The forcing fields of a dataset."""
+    rows = [(f"`{name}`", "depth, latitude, longitude", unit, text) for name, (unit, text) in FIELDS_3D.items()]
+    rows += [(f"`{name}`", "latitude, longitude", unit, text) for name, (unit, text) in FIELDS_2D.items()]
+    return table(("forcing", "dimensions", "units", "meaning"), rows)
+
+
+def constants() -> str:
+    """The constants of a dataset."""
+    return table(("attribute", "meaning and unit"), [(f"`{name}`", text) for name, text in CONSTANTS.items()])
+
+
+def options() -> str:
+    """The options of the model with both defaults."""
+    in_file = ModelSection()
+    rows = [
+        (f"`{field.name}`", f"`{field.default!r}`",
+         f"`{getattr(in_file, field.name)!r}`" if field.name in ModelSection.model_fields else "as in Python")
+        for field in fields(ib.PCOOptions)
+    ]  # fmt: skip
+    return table(("option", "default of `ib.PCOOptions`", "default of a run file"), rows)
+
+
+GENERATED = {"parameters": parameters, "forcing": forcing, "constants": constants, "options": options}
+"""Name in the mark -> function that writes the table."""
+
+
+def with_generated(text: str) -> str:
+    """A page with its generated tables renewed."""
+    return re.sub(
+        r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}{GENERATED[found[2]]()}\n{found[3]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def execute_notebook(path: Path, save: bool, timeout: int = 600) -> None:
+    """Run a notebook in its folder from a fresh kernel; an error in a cell is raised.
+
+    Args:
+        path: the notebook.
+        save: store it with its outputs.
+        timeout: seconds allowed for a cell.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=timeout, kernel_name="python3").execute()
+    if save:
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)
+        nbformat.write(notebook, path)
+
+
+def main() -> None:
+    """Renew the reference tables and, unless told otherwise, the notebook."""
+    parser = argparse.ArgumentParser(description="Renew what the documentation takes from the code.")
+    parser.add_argument("--reference", action="store_true", help="only the tables, not the notebook")
+    arguments = parser.parse_args()
+    for page in sorted(DOCS.glob("*.md")):
+        page.write_text(with_generated(page.read_text(encoding="utf-8")), encoding="utf-8")
+    if not arguments.reference:
+        execute_notebook(NOTEBOOK, save=True)
+
+
+if __name__ == "__main__":
+    main()
