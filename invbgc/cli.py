@@ -128,12 +128,12 @@ def info() -> None:
 @_guard
 def data_list() -> None:
     """List circulations, datasets and presets."""
-    from invbgc.runfile import CIRCULATIONS, DATASETS, PRESETS
+    from invbgc.runfile import CIRCULATIONS, DATASETS, PRESET_MEANINGS
 
     for title, names, elsewhere in (
         ("Circulations", CIRCULATIONS, "or the path of a .nc or .npz file"),
         ("Datasets", DATASETS, "or the path of a .nc file"),
-        ("Presets", PRESETS, "for invbgc init --preset"),
+        ("Presets", PRESET_MEANINGS, "for invbgc init --preset"),
     ):
         typer.echo(f"{title} ({elsewhere}):")
         for name, meaning in names.items():

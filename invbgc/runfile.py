@@ -199,6 +199,13 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 """Ready-made runs by name; each entry replaces the defaults of a section."""
 
+PRESET_MEANINGS = {
+    "embedded": "21 parameters on the embedded ocean, synthetic observations",
+    "embedded_8deg": "the same on 9,937 boxes, for a quick look",
+    "wang2023_4deg": "the real observations of Wang et al. (2023) on the embedded ocean",
+}
+"""What each preset is, for lists."""
+
 
 def nearest(word: str, valid: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
     """Say which valid names a mistyped one may have meant, then list all.

@@ -1,4 +1,4 @@
-"""Make the embedded ocean: `python -m data_prep.embedded_ocean --out invbgc/data/embedded_ocean.nc`."""
+"""Make the embedded ocean and its synthetic observations: `python -m data_prep.embedded_ocean`."""
 
 import argparse
 import json
@@ -17,7 +17,12 @@ from data_prep.embedded_ocean.package import write_package
 from data_prep.embedded_ocean.scores import tracer_scores, transport_scores
 from data_prep.embedded_ocean.sources import DEFAULT_FOLDER
 from data_prep.embedded_ocean.spin_up import spin_up
+from data_prep.embedded_ocean.twin import make_twin
 from invbgc.circulation.assembly import EDDY_DIFFUSIVITY, FaceMetrics, assemble
+from invbgc.datasets.registry import EMBEDDED_FILE
+
+PACKAGED = Path(invbgc.__file__).parent / "data" / "embedded_ocean.nc"
+"""The circulation file that comes with the package."""
 
 LOGGER = logging.getLogger("invbgc.data_prep")
 
@@ -57,10 +62,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.embedded_ocean", description=__doc__)
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder of ferret-datasets")
-    parser.add_argument("--out", type=Path, default=Path("embedded_ocean.nc"), help="file to write")
+    parser.add_argument(
+        "--out", type=Path, help="file to write instead of the packaged one; the observations are then not made"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    make(arguments.data, arguments.out)
+    make(arguments.data, arguments.out or PACKAGED)
+    if arguments.out is None:
+        make_twin(EMBEDDED_FILE)
 
 
 if __name__ == "__main__":

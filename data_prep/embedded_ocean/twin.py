@@ -15,6 +15,7 @@ import xarray as xr
 
 from invbgc.circulation.embedded import embedded, embedded_fields
 from invbgc.datasets.forcing import Forcing
+from invbgc.datasets.registry import EMBEDDED_FILE
 from invbgc.datasets.schema import read_forcing
 from invbgc.grid import OceanGrid
 from invbgc.inference.posterior import Posterior
@@ -35,10 +36,10 @@ TRUTH = {
 COUNTS = {"DIP": 15000, "DIC": 13000, "ALK": 13300, "O2": 15700, "DOC": 5700}
 """Sampled boxes, in the proportions of the binned GLODAPv2 and DOC data."""
 
-NOISE = 0.10
+NOISE = 0.04
 """Independent noise of a box of mean volume, as a fraction of the tracer's standard deviation."""
 
-STRUCTURE = 0.15
+STRUCTURE = 0.12
 """Structured error, as a fraction of the tracer's standard deviation."""
 
 SEED = 20231206
@@ -158,3 +159,8 @@ def write(dataset: xr.Dataset, path: Path) -> None:
     dataset.to_netcdf(temporary, encoding=encoding)
     temporary.replace(path)
     LOG.info("wrote %s, %.2f MB", path, path.stat().st_size / 1e6)
+
+
+if __name__ == "__main__":  # the observations alone, from the packaged circulation
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    make_twin(EMBEDDED_FILE)

@@ -3,7 +3,9 @@
 Two errors can be added. *Independent noise* has, in a box of volume v, the standard deviation a sd(X) (v_mean/v)^1/2: a
 box's value is a mean over samples whose number grows with its volume. This is the noise for which the misfit of Wang et
 al. (2023) is a likelihood. *Structured error* is a smooth random field, as the faults of a circulation or of a mapping
-are; no weight in the misfit knows of it.
+are, fading where the tracer itself does; no weight in the misfit knows of it. Boxes whose true value is less than four
+standard deviations of both errors together are left out, as values below a detection limit are: chosen by the truth,
+they do not bias what remains.
 """
 
 from collections.abc import Mapping
@@ -20,6 +22,9 @@ HORIZONTAL_SCALE = 1.5e6
 
 VERTICAL_SCALE = 800.0
 """Correlation length of the structured error in depth, m."""
+
+DETECTION = 4.0
+"""Standard deviations of the errors below which a true value counts as not detected."""
 
 WAVES = 200
 """Random waves that make one structured field."""
@@ -85,6 +90,9 @@ def synthetic_observations(
         share = volume / volume.sum()
         deviation = np.sqrt(share @ (values - share @ values) ** 2)
         independent = noise * deviation * np.sqrt(volume.mean() / volume)
-        error = structure * deviation * smooth_random_field(grid, rng)[index]
-        made[tracer] = SyntheticTracer(index, values + independent * rng.normal(size=index.size), error, independent)
+        amplitude = structure * np.minimum(deviation, np.abs(values))
+        error = amplitude * smooth_random_field(grid, rng)[index]
+        noisy = values + independent * rng.normal(size=index.size)
+        seen = values > DETECTION * np.hypot(independent, amplitude)
+        made[tracer] = SyntheticTracer(index[seen], noisy[seen], error[seen], independent[seen])
     return made

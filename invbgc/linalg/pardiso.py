@@ -63,7 +63,7 @@ class _Handle:
         self._iparm[0] = 1  # the settings below replace the defaults
         self._iparm[1] = 2  # METIS ordering
         self._iparm[7] = 0  # refinement is ours
-        self._iparm[9] = 13  # perturb pivots below 1e-13
+        self._iparm[9] = 15  # perturb pivots below 1e-15, which counts as failure here
         self._iparm[10] = 0  # no scaling: these matrices are balanced
         self._iparm[12] = 0  # no matching
         self._iparm[17] = -1  # report the fill
@@ -89,6 +89,10 @@ class _Handle:
             raise ConvergenceError(
                 f"PARDISO phase {phase} failed on a matrix of {self._n} rows: "
                 f"{_ERRORS.get(error.value, 'error')} (code {error.value})"
+            )
+        if phase == _FACTOR and self._iparm[13] > 0:
+            raise ConvergenceError(
+                f"PARDISO found {self._iparm[13]} zero pivots in a matrix of {self._n} rows: it is singular"
             )
         return x
 

@@ -41,8 +41,10 @@ def make_posterior(circulation: str, options: str, backend: str = "superlu", fre
     everywhere = Observations.from_fields({"DIP": forcing.phosphate}, ocean.grid)
     observable = Posterior(truth, everywhere).simulate(truth.table.to_vector()).observable
     boxes = np.arange(ocean.grid.n_wet)
-    made = synthetic_observations(observable, dict.fromkeys(TRACERS, boxes), ocean.grid, 0.1, 0.0, seed=1)
-    fields = {tracer: made[tracer].noisy for tracer in TRACERS}
+    made = synthetic_observations(observable, dict.fromkeys(TRACERS, boxes), ocean.grid, 0.02, 0.0, seed=1)
+    fields = {tracer: np.full(ocean.grid.n_wet, np.nan) for tracer in TRACERS}
+    for tracer, data in made.items():
+        fields[tracer][data.index] = data.noisy
     start = pco_parameters("published").freeze(freeze)
     shift = 0.1 * np.cos(np.arange(len(start.free)))
     start = start.fitted(start.to_vector() + shift * np.where(start.to_vector() == 0, 1, 0.3))
