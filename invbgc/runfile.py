@@ -81,6 +81,10 @@ class DatasetSection(_Section):
         default=None,
         description="wang2023: net primary production, a product of its file (by default satellite_pattern).",
     )
+    structured_error: bool | None = Field(
+        default=None,
+        description="embedded: keep the smooth part of the error of the synthetic observations (by default yes).",
+    )
 
 
 class ModelSection(_Section):

@@ -337,7 +337,7 @@ def test_names_and_options_are_checked(grid, tmp_path):
         load_dataset("wang2033", grid)
     with pytest.raises(InputError, match="'wang2023': no source"):
         load_dataset("wang2023", grid)
-    with pytest.raises(InputError, match=r"options \['npp'\] are unknown; only 'wang2023' takes options"):
+    with pytest.raises(InputError, match=r"options \['npp'\] are unknown; expected"):
         load_dataset("embedded", grid, npp="satellite_pattern")
     with pytest.raises(InputError, match="no grid; expected the grid of the circulation"):
         load_dataset(tmp_path / "mine.nc")

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from invbgc.datasets.forcing import Forcing
 from invbgc.datasets.schema import open_dataset
 from invbgc.datasets.wang2023 import CITATION, FILES, find_file, load_wang2023
 from invbgc.errors import InputError
 from invbgc.grid import OceanGrid
-from invbgc.observations import Observations
+from invbgc.observations import TRACERS, Observations
 
 EMBEDDED_FILE = Path(__file__).resolve().parents[1] / "data" / "embedded_twin.nc"
 """The dataset that comes with the package: an identical twin on the embedded ocean."""
@@ -87,7 +89,8 @@ def load_dataset(
         name: "embedded", "wang2023", or a path that ends in .nc.
         grid: the grid of the model; None is the grid the dataset came on (embedded, wang2023).
         source: "wang2023": the folder with the data files.
-        **options: "wang2023": options of `load_wang2023` (circulation, dic, npp, factors).
+        **options: "wang2023": options of `load_wang2023` (circulation, dic, npp, factors); "embedded":
+            structured_error=False removes the smooth part of the error of the synthetic observations.
 
     Returns:
         forcing and observations, completely checked.
@@ -100,11 +103,12 @@ def load_dataset(
         if source is None:
             raise InputError("Dataset 'wang2023': no source; expected source= the folder with the authors' data files.")
         return load_wang2023(source, grid, **options)
-    if options or source is not None:
-        unknown = sorted([*options, *(["source"] if source is not None else [])])
-        raise InputError(f"Dataset '{key}': options {unknown} are unknown; only 'wang2023' takes options.")
+    known = {"structured_error"} if key == "embedded" else set()
+    unknown = sorted((set(options) - known) | ({"source"} if source is not None else set()))
+    if unknown:
+        raise InputError(f"Dataset '{key}': options {unknown} are unknown; expected {sorted(known) or 'none'}.")
     if key == "embedded":
-        return _embedded(grid)
+        return _embedded(grid, **options)
     if Path(key).suffix == ".nc":
         if grid is None:
             raise InputError(f"Dataset {key}: no grid; expected the grid of the circulation it is to be used with.")
@@ -117,9 +121,17 @@ def load_dataset(
     )
 
 
-def _embedded(grid: OceanGrid | None) -> tuple[Forcing, Observations]:
+def _embedded(grid: OceanGrid | None, structured_error: bool = True) -> tuple[Forcing, Observations]:
     if grid is None:
         from invbgc.circulation import load_circulation
 
         grid = load_circulation("embedded").grid
-    return open_dataset(EMBEDDED_FILE, grid)
+    if structured_error:
+        return open_dataset(EMBEDDED_FILE, grid)
+    with xr.open_dataset(EMBEDDED_FILE) as file:
+        dataset = file.load()
+    for tracer in TRACERS:
+        dataset[f"observed_{tracer}"] -= dataset[f"structured_error_{tracer}"]
+        dataset[f"observed_{tracer}"].attrs["units"] = "mmol m-3"
+    dataset.attrs["title"] += ", independent noise only"
+    return open_dataset(dataset, grid)
