@@ -7,6 +7,7 @@ code.
 """
 
 import argparse
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -20,8 +21,9 @@ DOCS = Path(__file__).parent
 NOTEBOOK = DOCS.parent / "notebooks" / "fit_the_embedded_ocean.ipynb"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def table(header: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table."""
+    header = list(header)
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
@@ -60,7 +62,16 @@ def options() -> str:
     return table(("option", "default of `ib.PCOOptions`", "default of a run file"), rows)
 
 
-GENERATED = {"parameters": parameters, "forcing": forcing, "constants": constants, "options": options}
+def twin() -> str:
+    """Size of the errors, sampled boxes and true parameters of the embedded observations."""
+    _, observations = ib.load_dataset("embedded")
+    truth = json.loads(observations.attrs["truth"])
+    counts = table(observations.tracers, [[f"{data.count} boxes" for data in observations.tracers.values()]])
+    values = table(("parameter", "truth"), [(f"`{name}`", f"{value:g}") for name, value in truth.items()])
+    return f"{observations.attrs['comment']}\n\n{counts}\n\n{values}"
+
+
+GENERATED = {"parameters": parameters, "forcing": forcing, "constants": constants, "options": options, "twin": twin}
 """Name in the mark -> function that writes the table."""
 
 
