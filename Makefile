@@ -38,7 +38,7 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) tests/test_documentation.py $(PYTEST_OPTIONS)
