@@ -120,6 +120,11 @@ class MockPosterior:
             x, value + drift, None, None, State(self.model, x, values, self.model.solve(values)), {}, stats
         )
 
+    def value_grad(self, x, guess=None, evaluation=None):
+        base = evaluation if evaluation is not None else self.value(x, guess)
+        gradient, _ = (np.asarray(part) for part in self._derivatives(jnp.asarray(x)))
+        return Evaluation(base.x, base.value, gradient, None, base.state, {}, base.stats)
+
     def value_grad_hess(self, x, guess=None, evaluation=None):
         base = evaluation if evaluation is not None else self.value(x, guess)
         self.completed += 1

@@ -25,6 +25,11 @@ class Function:
             raise ConvergenceError("the mock does not converge here")
         return SimpleNamespace(value=float(self.function(x)), gradient=None, hessian=None, state=None, stats={}, x=x)
 
+    def value_grad(self, x, guess=None, evaluation=None):
+        base = evaluation if evaluation is not None else self.value(x, guess)
+        gradient = np.asarray(self.derivatives(x)[0])
+        return SimpleNamespace(value=base.value, gradient=gradient, hessian=None, state=None, stats={}, x=x)
+
     def value_grad_hess(self, x, guess=None, evaluation=None):
         base = evaluation if evaluation is not None else self.value(x, guess)
         assert np.array_equal(base.x, x)

@@ -228,9 +228,9 @@ class Posterior:
         stats = _added(base.stats, meter.stats) | {"hessian_asymmetry": asymmetry}
         return Evaluation(base.x, base.value, gradient, 0.5 * (hessian + hessian.T), base.state, base.tokens, stats)
 
-    def value_grad(self, x: np.ndarray, guess: State | None = None) -> Evaluation:
-        """The posterior and its exact gradient at x, by one adjoint."""
-        base = self.value(x, guess)
+    def value_grad(self, x: np.ndarray, guess: State | None = None, evaluation: Evaluation | None = None) -> Evaluation:
+        """The posterior and its exact gradient at x, by one adjoint; arguments as for `value_grad_hess`."""
+        base = evaluation if evaluation is not None else self.value(x, guess)
         with _Meter(self.model) as meter:
             gradient, _ = self._adjoint(base.tokens, base.state.fields, jnp.asarray(base.x))
         return Evaluation(base.x, base.value, gradient, None, base.state, base.tokens, _added(base.stats, meter.stats))
