@@ -17,13 +17,15 @@ BIN := $(VENV)/bin
 endif
 
 comma := ,
-extra = $(1)$(if $(SOLVER),$(if $(1),$(comma))$(SOLVER))
+brackets = $(if $(1),[$(1)])
+with_solver = $(1)$(if $(SOLVER),$(if $(1),$(comma))$(SOLVER))
 
 # $(call install,EXTRAS): with the fast solver where it exists, otherwise without it, and saying so.
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -e
 define install
-$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[$(call extra,$(1))]" || { \
-	echo "The extra '$(SOLVER)' cannot be installed here; continuing with the built-in solver." >&2 && \
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[$(1)]"; }
+$(PIP_INSTALL) ".$(call brackets,$(call with_solver,$(1)))"$(if $(SOLVER), || { \
+	echo "The extra '$(SOLVER)' cannot be installed here; continuing with the built-in solver." >&2; \
+	$(PIP_INSTALL) ".$(call brackets,$(1))"; })
 @touch $@
 endef
 
