@@ -78,14 +78,16 @@ def taylor_test(
     here = evaluation if evaluation is not None else posterior.value_grad_hess(x)
     assert here.gradient is not None and here.hessian is not None
     if direction is None:
-        direction = np.cos(1.0 + 2.0 * np.arange(len(x)))
-        direction = direction / np.abs(direction).max()
+        mixed = np.cos(1.0 + 2.0 * np.arange(len(x)))
+        along = mixed / np.abs(mixed).max()
+    else:
+        along = np.asarray(direction)
     steps = [0.04 * 0.5**i for i in range(7)] if steps is None else list(steps)
 
     def value(point: np.ndarray) -> float:
         return posterior.value(point, guess=here.state).value
 
-    remainders, orders = taylor_orders(value, here.value, here.gradient, here.hessian, x, direction, steps)
+    remainders, orders = taylor_orders(value, here.value, here.gradient, here.hessian, x, along, steps)
     expected = np.array([1.0, 2.0, 3.0])
     # The smallest steps show the order best until round-off is reached.
     above_noise = remainders[:, 1:] > 1e-13 * abs(here.value)

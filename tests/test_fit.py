@@ -45,7 +45,7 @@ def test_finds_the_optimum(straight):
 
 
 def test_rejected_trials_cost_only_a_value_and_guesses_are_passed(straight):
-    posterior = MockPosterior(hook=fail_at(1, 3))
+    posterior = MockPosterior(hook=fail_at(2, 4))
     result = fit(posterior)
     accepted = result.history["accepted"].values
     assert posterior.completed == accepted.sum()

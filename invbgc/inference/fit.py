@@ -313,7 +313,8 @@ def _newton(
         )
         if trial is None or trial.accepted:
             header = {"iteration": state.iteration, "evaluations": state.evaluations, "radius": float(state.radius)}
-            run.save(state.iteration, header, _pack(state.evaluation))
+            before = dict(zip(("before_x", "before_hessian"), state.before or (), strict=False))
+            run.save(state.iteration, header, _pack(state.evaluation) | before)
 
     if saved is None:
         state = start(posterior, begin, options)
@@ -322,7 +323,12 @@ def _newton(
     else:
         header, arrays = saved
         state = TrustRegionState(
-            arrays["x"], _unpack(posterior, arrays), header["radius"], header["iteration"], header["evaluations"]
+            arrays["x"],
+            _unpack(posterior, arrays),
+            header["radius"],
+            header["iteration"],
+            header["evaluations"],
+            before=(arrays["before_x"], arrays["before_hessian"]) if "before_x" in arrays else None,
         )
         state = assess(state, options)
         _log.info("fit: resumed after iteration %d, f = %.10g", state.iteration, state.evaluation.value)

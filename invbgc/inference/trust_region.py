@@ -17,10 +17,13 @@ Radius rules, with rho = actual / predicted reduction of f:
 * rho > 0.75 and the step touches the boundary: accept; radius doubles, up to `max_radius`;
 * else: accept; the radius stays.
 
-A step whose reduction falls short (rho < 0.75) is *bent* before it is judged. In a curved valley a straight step runs
-up the wall, which the gradient at its end shows: r = g(x + s) - (g + H s) is half the third derivative along s, and
-s - (H + mu)^-1 r follows the valley to second order (the geodesic acceleration of Transtrum & Sethna 2012, with the
-exact Hessian). The bent step costs one adjoint and one value, and replaces the straight one where f is lower there.
+Steps are *bent*. In a curved valley a straight step runs up the wall. The Hessians of this point and of the one before
+tell how the curvature changes along the last step d: M = H - H_before is the third derivative contracted with d, and
+
+    T[s, s] = 2 a M s - a^2 M d,    a = s.d / d.d
+
+is exact along d; s - 1/2 (H + mu)^-1 T[s, s] then follows the valley to second order (the geodesic acceleration of
+Transtrum & Sethna 2012; secant tensors: Schnabel & Chow 1991). It costs no evaluation.
 
 The point x itself is never altered. Reductions below the round-off of f cannot be judged by f: there the full step is
 tried once, and accepted only if it lowers the gradient; if it does not, the search has *stalled*, which is a status of
@@ -45,8 +48,8 @@ SHRINK = 0.25
 GROW = 2.0
 """Factor of the radius after a step that went as predicted."""
 
-BEND_BELOW = 0.75
-"""Ratio of actual to predicted reduction below which a step is bent."""
+BEND_LIMIT = 0.5
+"""Largest length of a bend over that of its step; beyond, the expansion says nothing."""
 
 SMALLEST_RADIUS = 1e-10
 """Radius below which no further trial is made."""
@@ -76,7 +79,6 @@ class Objective(Protocol):
     """
 
     def value(self, x: np.ndarray, guess: Any = None) -> Any: ...  # noqa: D102
-    def value_grad(self, x: np.ndarray, guess: Any = None, evaluation: Any = None) -> Any: ...  # noqa: D102
     def value_grad_hess(self, x: np.ndarray, guess: Any = None, evaluation: Any = None) -> Any: ...  # noqa: D102
     def admissible(self, x: np.ndarray) -> str | None: ...  # noqa: D102
 
@@ -171,6 +173,7 @@ class TrustRegionState:
         message: the status in words.
         min_eigenvalue: smallest eigenvalue of the Hessian at x.
         trial: the last trial; None at the start.
+        before: point [p] and Hessian [p, p] before the last accepted step; None at the start.
     """
 
     x: np.ndarray
@@ -182,6 +185,7 @@ class TrustRegionState:
     message: str = ""
     min_eigenvalue: float = np.nan
     trial: Trial | None = field(default=None)
+    before: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def solve_subproblem(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> Subproblem:
@@ -300,13 +304,11 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
     promise = _promise(state, options)
     polishing = promise.predicted < noise
     solution = promise if polishing else solve_subproblem(*_derivatives(state), state.radius)
-    x = state.x + solution.step
+    x = state.x + solution.step if polishing else state.x + solution.step + bend(state, solution)
     norm = float(np.linalg.norm(solution.step))
-    besides: Mapping[str, Any] = _NOTHING  # cost of what was tried but is not part of the returned evaluation
 
     def next_state(accepted: bool, reason: str, calls: int, actual: float, stats: Mapping[str, Any], **changes: Any):
         ratio = actual / solution.predicted
-        stats = _sum_of_stats(stats, besides)
         trial = Trial(accepted, reason, norm, solution.predicted, actual, ratio, solution.hard_case, stats)
         counts = {"iteration": state.iteration + 1, "evaluations": state.evaluations + calls}
         new = replace(state, trial=trial, **counts, **changes)
@@ -327,23 +329,13 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
         return rejected(f"no steady state: {error}", 1)
     if not _finite(evaluation):
         return rejected("the objective is not finite", 1, stats=evaluation.stats)
-    actual, calls = float(state.evaluation.value - evaluation.value), 1
-    if not polishing and actual < BEND_BELOW * solution.predicted:
-        straight = evaluation
-        bent, tried, slope_stats = _bent(objective, state, solution, straight)
-        calls += tried
-        besides = _sum_of_stats(slope_stats, straight.stats, -1)
-        if bent is not None:
-            unused = straight if bent.value < straight.value else bent
-            evaluation = bent if unused is straight else straight
-            besides = _sum_of_stats(besides, unused.stats)
-            x, actual = evaluation.x, float(state.evaluation.value - evaluation.value)
+    actual = float(state.evaluation.value - evaluation.value)
     ratio = actual / solution.predicted
     if not polishing and ratio < options.accept_ratio:
-        return rejected(f"reduction ratio {ratio:.2g}", calls, actual, evaluation.stats)
+        return rejected(f"reduction ratio {ratio:.2g}", 1, actual, evaluation.stats)
     evaluation = objective.value_grad_hess(x, evaluation=evaluation)
     if not _finite(evaluation):
-        return rejected("a derivative is not finite", calls, actual, evaluation.stats)
+        return rejected("a derivative is not finite", 1, actual, evaluation.stats)
 
     reason, radius = "", state.radius
     if polishing:
@@ -353,46 +345,31 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
                 f"round-off: the promised reduction {solution.predicted:.1e} of f = {state.evaluation.value:.6g} is "
                 f"not resolved, and the full step changes |g| from {before:.2e} to {after:.2e}"
             )
-            return next_state(False, reason, calls, actual, evaluation.stats, status="stalled", message=reason)
+            return next_state(False, reason, 1, actual, evaluation.stats, status="stalled", message=reason)
         reason = "judged by the gradient"
     elif ratio < 0.25:
         radius = 0.5 * norm
     elif ratio > 0.75 and solution.boundary:
         radius = min(GROW * state.radius, options.max_radius)
-    return next_state(True, reason, calls, actual, evaluation.stats, x=x, evaluation=evaluation, radius=radius)
+    moved = {"x": x, "evaluation": evaluation, "radius": radius, "before": (state.x, _derivatives(state)[1])}
+    return next_state(True, reason, 1, actual, evaluation.stats, **moved)
 
 
-def _sum_of_stats(one: Mapping[str, Any], other: Mapping[str, Any], sign: int = 1) -> Mapping[str, Any]:
-    """Costs of two evaluations together (or their difference); the larger of two residuals."""
-    numbers = {key: value for key, value in other.items() if isinstance(value, int | float)}
-    total = {key: one.get(key, 0) + sign * value for key, value in numbers.items()}
-    if "max_residual" in numbers:
-        total["max_residual"] = max(one.get("max_residual", 0.0), numbers["max_residual"])
-    return {**one, **total}
-
-
-def _bent(
-    objective: Objective, state: TrustRegionState, solution: Subproblem, trial: Any
-) -> tuple[Any, bool, Mapping[str, Any]]:
-    """Value at the end of the bent step or None, whether it was evaluated, and the stats of the slope at `trial`."""
-    gradient, hessian = _derivatives(state)
-    end = objective.value_grad(state.x + solution.step, evaluation=trial)
-    if not np.all(np.isfinite(end.gradient)):
-        return None, False, end.stats
+def bend(state: TrustRegionState, solution: Subproblem) -> np.ndarray:
+    """What to add to a straight step so that it follows a curved valley, [p]; zero before the second accepted step."""
+    if state.before is None:
+        return np.zeros_like(solution.step)
+    x_before, hessian_before = state.before
+    hessian = _derivatives(state)[1]
+    last, change, straight = state.x - x_before, hessian - hessian_before, solution.step
+    along = float(straight @ last) / float(last @ last)
+    third = 2.0 * along * (change @ straight) - along**2 * (change @ last)
     eigenvalues, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
     curvature = np.maximum(eigenvalues + solution.multiplier, np.finfo(float).eps * np.abs(eigenvalues).max())
-    surprise = end.gradient - (gradient + hessian @ solution.step)
-    bend = -vectors @ ((vectors.T @ surprise) / curvature)
-    # Beyond half the step's length the expansion that the bend comes from says nothing.
-    bend *= min(1.0, 0.5 * np.linalg.norm(solution.step) / max(float(np.linalg.norm(bend)), np.finfo(float).tiny))
-    x = state.x + solution.step + bend
-    if objective.admissible(x) is not None:
-        return None, False, end.stats
-    try:
-        evaluation = objective.value(x, guess=trial.state)
-    except ConvergenceError:
-        return None, True, end.stats
-    return (evaluation if _finite(evaluation) else None), True, end.stats
+    added = -0.5 * vectors @ ((vectors.T @ third) / curvature)
+    length = float(np.linalg.norm(added))
+    limit = BEND_LIMIT * float(np.linalg.norm(straight))
+    return added if length <= limit else added * (limit / length)
 
 
 def minimise(

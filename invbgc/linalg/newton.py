@@ -103,7 +103,7 @@ def newton(
         # A step below the tolerance cannot be judged by the residual, which is at round-off.
         x, r, value = (jnp.where(small, a, b) for a, b in zip((carry.x + dx, r, value), (x, r, value), strict=True))
         tired = (~small) & (value > REFRESH_ABOVE * carry.norm)
-        token = lax.cond(tired, lambda: factor_token(system, coefficients(x)), lambda: carry.token)
+        token = lax.cond(tired, lambda: factor_token(system, coefficients(x), carry.token), lambda: carry.token)
         return _Carry(
             x, r, value, token, carry.iterations + 1, carry.factorisations + tired, full,
             ~jnp.isfinite(value) | ((size <= 0.5**HALVINGS) & ~small),
@@ -119,7 +119,7 @@ def newton(
     )  # fmt: skip
     rough = lax.while_loop(unfinished, step, first)
 
-    token = factor_token(system, coefficients(rough.x))
+    token = factor_token(system, coefficients(rough.x), rough.token)
 
     def polish(state):
         x, _, count = state

@@ -21,11 +21,12 @@ class RowProduct:
 
     def __init__(self, matrix: sp.csr_array):
         counts = np.diff(matrix.indptr)
+        n = len(counts)
         width = int(counts.max(initial=1))
         slot = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
-        row = np.repeat(np.arange(matrix.shape[0]), counts)
-        self._column = np.zeros((width, matrix.shape[0]), dtype=np.int32)
-        self._value = np.zeros((width, matrix.shape[0]))
+        row = np.repeat(np.arange(n), counts)
+        self._column = np.zeros((width, n), dtype=np.int32)
+        self._value = np.zeros((width, n))
         self._column[slot, row] = matrix.indices
         self._value[slot, row] = matrix.data
 
@@ -36,10 +37,10 @@ class RowProduct:
 
 def with_full_diagonal(matrix: sp.csr_array) -> sp.csr_array:
     """The same matrix in sorted CSR form with every diagonal entry stored, zero or not."""
-    n = matrix.shape[0]
+    n = len(matrix.indptr) - 1
     coo = matrix.tocoo()
     full = sp.csr_array(
-        (np.r_[coo.data, np.zeros(n)], (np.r_[coo.row, np.arange(n)], np.r_[coo.col, np.arange(n)])), shape=matrix.shape
+        (np.r_[coo.data, np.zeros(n)], (np.r_[coo.row, np.arange(n)], np.r_[coo.col, np.arange(n)])), shape=(n, n)
     )
     full.sum_duplicates()
     full.sort_indices()
@@ -63,7 +64,7 @@ class ShiftedTransport(SparseOperator):
     @property
     def size(self) -> int:
         """Number of wet boxes."""
-        return self._transport.shape[0]
+        return len(self._transport.indptr) - 1
 
     @property
     def pattern(self) -> sp.csr_array:

@@ -55,7 +55,7 @@ class _Handle:
         library = _library()
         assert library is not None, WHY_ABSENT
         self._pardiso = library.pardiso
-        self._n = pattern.shape[0]
+        self._n = len(pattern.indptr) - 1
         self._indptr = (pattern.indptr + 1).astype(np.int32)
         self._indices = (pattern.indices + 1).astype(np.int32)
         self._memory = np.zeros(64, dtype=np.int64)

@@ -21,18 +21,26 @@ NO_FACTOR = -1
 _TOKEN = jax.ShapeDtypeStruct((), jnp.int64)
 
 
-def factor_token(system: SparseSystem, coefficients):
-    """Token (int64 scalar) of the factor of A(c) for traced coefficients; it carries no derivative."""
+def factor_token(system: SparseSystem, coefficients, replaces=None):
+    """Token (int64 scalar) of the factor of A(c) for traced coefficients; it carries no derivative.
 
-    def host(*arrays) -> np.ndarray:
+    Args:
+        system: the family of matrices.
+        coefficients: c, a tuple of arrays.
+        replaces: token of a factor that will not be used again and is freed first.
+    """
+
+    def host(old, *arrays) -> np.ndarray:
+        system.release(int(old))
         try:
-            return np.int64(system.factorise(*(np.asarray(a) for a in arrays)))
+            return np.array(system.factorise(*(np.asarray(a) for a in arrays)))
         except ConvergenceError as error:
             system.failure = error
-            return np.int64(NO_FACTOR)
+            return np.array(NO_FACTOR)
 
     fixed = jax.tree.map(jax.lax.stop_gradient, tuple(coefficients))
-    return jax.pure_callback(host, _TOKEN, *fixed, vmap_method="sequential")
+    old = NO_FACTOR if replaces is None else replaces
+    return jax.pure_callback(host, _TOKEN, old, *fixed, vmap_method="sequential")
 
 
 def _host_solve(system: SparseSystem, transposed: bool, token: np.ndarray, rhs: np.ndarray) -> np.ndarray:

@@ -28,8 +28,8 @@ def nested_dissection(pattern: sp.csr_array) -> np.ndarray:
     off = graph.row != graph.col
     graph = sp.csr_array((graph.data[off], (graph.row[off], graph.col[off])), shape=pattern.shape)
     if graph.nnz == 0:
-        return np.arange(pattern.shape[0])
-    order, _ = pymetis.nested_dissection(pymetis.CSRAdjacency(graph.indptr, graph.indices))
+        return np.arange(len(pattern.indptr) - 1)
+    order, _ = pymetis.nested_dissection(pymetis.CSRAdjacency(np.asarray(graph.indptr), np.asarray(graph.indices)))
     return np.asarray(order)
 
 

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -59,11 +59,11 @@ class SparseOperator(abc.ABC):
         """CSR values [nnz] of A(c), on the host with NumPy."""
 
     @abc.abstractmethod
-    def matvec(self, coefficients, x):
+    def matvec(self, coefficients, x) -> Any:
         """A(c) x for one vector x [size], traceable and differentiable by JAX."""
 
     @abc.abstractmethod
-    def constant_part(self, x):
+    def constant_part(self, x) -> Any:
         """The part of A(c) x that does not depend on c (the transport), for one vector x [size], in JAX."""
 
 

@@ -83,7 +83,7 @@ def test_gradient_against_high_order_differences(case):
     """Eighth-order central differences along one mixed direction, to 1e-7 of the slope."""
     posterior, evaluation = case
     direction = np.sin(1.0 + np.arange(len(posterior.x0)))
-    h = 4e-3
+    h = 1e-3
     coefficients = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
     slope = sum(
         c
@@ -121,7 +121,7 @@ def test_full_hessian_by_jax_and_jit_equals_eager(few_box):
     evaluation = few_box.value_grad_hess(few_box.x0)
     hessian = jax.jit(jax.jacfwd(jax.grad(few_box.__call__)))(x)
     np.testing.assert_allclose(hessian, evaluation.hessian, atol=1e-9 * np.abs(evaluation.hessian).max())
-    np.testing.assert_allclose(few_box(x), jax.jit(few_box.__call__)(x), rtol=1e-12)
+    np.testing.assert_allclose(few_box(x), jax.jit(few_box.__call__)(x), rtol=1e-10)
 
 
 def test_directional_derivative_by_jvp(few_box):
@@ -173,6 +173,6 @@ def test_frozen_parameters_leave_x(few_box):
 
 def test_inadmissible_parameters_are_named(few_box):
     x = few_box.x0.copy()
-    x[few_box.names.index("eta")] = 0.1
-    assert "eta" in few_box.admissible(x)
+    x[few_box.names.index("sigma_P")] = 0.1
+    assert "sigma_P" in few_box.admissible(x)
     assert few_box.admissible(few_box.x0) is None

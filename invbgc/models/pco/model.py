@@ -58,15 +58,15 @@ class PCOModel:
             transport, product, self.grid, options.euphotic_layers, options.kappa_g, labile
         )
         # One analysis serves every tracer: their matrices are transport plus a diagonal. The two matrices that never
-        # change (ALK, DOCl), one each of DOC and DOCr, and two per Newton iteration stay alive together.
+        # change (ALK, DOCl) and one each of DOC, DOCr, DIC and O2 stay alive together.
         return {
             "phosphorus": SparseSystem(loop, "phosphorus", backend, keep=1),
-            "tracer": SparseSystem(ShiftedTransport(transport, product), "tracer", backend, keep=8),
+            "tracer": SparseSystem(ShiftedTransport(transport, product), "tracer", backend, keep=6),
         }
 
     def _stages(self) -> tuple[Stage, ...]:
         env, to_values = self.environment, self.table.to_values
-        weights = self.grid.volume
+        weights = jnp.asarray(self.grid.volume)
         n = self.grid.n_wet
         labile_fraction = self.options.labile_fraction
 

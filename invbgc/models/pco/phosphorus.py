@@ -101,7 +101,7 @@ class PhosphorusLoop(SparseOperator):
         kappa_g: float,
         labile: tuple[float, float] | None,
     ):
-        self._n = n = transport.shape[0]
+        self._n = n = grid.n_wet
         self._blocks = 2 if labile is None else 3
         self._product, self._grid, self._layers = product, grid, layers
         self._kappa_g, self._labile = kappa_g, labile
