@@ -110,7 +110,7 @@ def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, St
 
     transport = stage.system.operator.constant_part
 
-    def attempt(start, softness):
+    def attempt(start, softness, replaces=None):
         return newton(
             stage.system,
             lambda u: transport(u) - stage.stacked_source(u, upstream, x, softness),
@@ -118,6 +118,7 @@ def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, St
             stage.weights,
             start,
             stage.tolerance,
+            replaces,
         )
 
     result = attempt(start, jnp.ones(()))
@@ -126,7 +127,7 @@ def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, St
         def continued():
             state, last = stage.start, result
             for softness in CONTINUATION:
-                last = attempt(state, jnp.asarray(softness))
+                last = attempt(state, jnp.asarray(softness), last.token)
                 state = last.solution
             return last._replace(
                 iterations=last.iterations + result.iterations,

@@ -22,8 +22,9 @@ tell how the curvature changes along the last step d: M = H - H_before is the th
 
     T[s, s] = 2 a M s - a^2 M d,    a = s.d / d.d
 
-is exact along d; s - 1/2 (H + mu)^-1 T[s, s] then follows the valley to second order (the geodesic acceleration of
-Transtrum & Sethna 2012; secant tensors: Schnabel & Chow 1991). It costs no evaluation.
+is exact along d; s - 1/2 (H + mu + nu)^-1 T[s, s], with nu a multiple of the curvature along s, then follows the valley
+to second order (geodesic acceleration: Transtrum & Sethna 2012; secant tensors: Schnabel & Chow 1991). It costs no
+evaluation.
 
 The point x itself is never altered. Reductions below the round-off of f cannot be judged by f: there the full step is
 tried once, and accepted only if it lowers the gradient; if it does not, the search has *stalled*, which is a status of
@@ -50,6 +51,9 @@ GROW = 2.0
 
 BEND_LIMIT = 0.5
 """Largest length of a bend over that of its step; beyond, the expansion says nothing."""
+
+STEEP = 10.0
+"""Curvature of a valley's wall over that gained along the step, below which steps are not bent towards the floor."""
 
 SMALLEST_RADIUS = 1e-10
 """Radius below which no further trial is made."""
@@ -365,7 +369,9 @@ def bend(state: TrustRegionState, solution: Subproblem) -> np.ndarray:
     along = float(straight @ last) / float(last @ last)
     third = 2.0 * along * (change @ straight) - along**2 * (change @ last)
     eigenvalues, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    curvature = np.maximum(eigenvalues + solution.multiplier, np.finfo(float).eps * np.abs(eigenvalues).max())
+    # Only walls that are steep against what the step itself gains are worth turning from.
+    gained = 2.0 * solution.predicted / float(straight @ straight)
+    curvature = np.maximum(eigenvalues + solution.multiplier, 0.0) + STEEP * gained
     added = -0.5 * vectors @ ((vectors.T @ third) / curvature)
     length = float(np.linalg.norm(added))
     limit = BEND_LIMIT * float(np.linalg.norm(straight))

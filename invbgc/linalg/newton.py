@@ -62,6 +62,7 @@ def newton(
     weights: jax.Array,
     start: jax.Array,
     tolerance: float,
+    replaces=None,
 ) -> NewtonResult:
     """Find x with r(x) = 0.
 
@@ -72,6 +73,7 @@ def newton(
         weights: [n] weights of the residual's 1-norm (box volumes).
         start: x to start from [n].
         tolerance: max|dx| at which a step counts as convergence.
+        replaces: token of a factor that is not needed any more.
 
     Returns:
         The solution and how it was reached; `converged` is false where it was not, and nothing is raised.
@@ -114,7 +116,7 @@ def newton(
 
     r = residual(start)
     first = _Carry(
-        start, r, norm(r), factor_token(system, coefficients(start)),
+        start, r, norm(r), factor_token(system, coefficients(start), replaces),
         jnp.zeros((), int), jnp.ones((), int), jnp.full((), jnp.inf), jnp.zeros((), bool),
     )  # fmt: skip
     rough = lax.while_loop(unfinished, step, first)
