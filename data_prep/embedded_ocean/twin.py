@@ -39,7 +39,7 @@ COUNTS = {"DIP": 15000, "DIC": 13000, "ALK": 13300, "O2": 15700, "DOC": 5700}
 NOISE = 0.04
 """Independent noise of a box of mean volume, as a fraction of the tracer's standard deviation."""
 
-STRUCTURE = 0.12
+STRUCTURE = 0.05
 """Structured error, as a fraction of the tracer's standard deviation."""
 
 SEED = 20231206

@@ -15,7 +15,7 @@ free of parameters, so that L holds local terms only.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -104,14 +104,6 @@ class Posterior:
     # ------------------------------------------------------------------ the fast route
 
     @cached_property
-    def _steady(self):
-        return jax.jit(partial(steady_state, self.model.stages))
-
-    @cached_property
-    def _diagnose(self):
-        return jax.jit(self.model.diagnose)
-
-    @cached_property
     def _objective(self):
         return jax.jit(jax.value_and_grad(self.objective, argnums=(0, 1)))
 
@@ -194,7 +186,7 @@ class Posterior:
         for system in self.model.systems.values():
             system.failure = None
         with _Meter(self.model) as meter:
-            fields, info = jax.block_until_ready(self._steady(jnp.asarray(x), self._start(guess)))
+            fields, info = jax.block_until_ready(self.model.steady(jnp.asarray(x), self._start(guess)))
             self._check(info)
             terms = {name: float(term) for name, term in self.misfit_terms(fields).items()}
             value = sum(terms.values()) + float(self.table.negative_log_prior(x))

@@ -1,6 +1,7 @@
 """The phosphorus, carbon and oxygen model: stages, parameters, observables."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from invbgc.models.pco.environment import make_environment
 from invbgc.models.pco.options import PCOOptions
 from invbgc.models.pco.parameters import pco_parameters
 from invbgc.parameters import ParameterTable
-from invbgc.steady import Stage
+from invbgc.steady import Stage, steady_state
 
 OXYGEN_START = 200.0
 """First guess of O2 everywhere, mmol m-3; well above the transition of respiration, where Newton's method is safe."""
@@ -109,6 +110,16 @@ class PCOModel:
             ),
         ]
         return tuple(stages)
+
+    @cached_property
+    def steady(self) -> Callable:
+        """The compiled steady state: (x, guess) -> tracers and how each stage was solved; see `steady_state`."""
+        return jax.jit(partial(steady_state, self.stages))
+
+    @cached_property
+    def compiled_diagnose(self) -> Callable:
+        """`diagnose`, compiled."""
+        return jax.jit(self.diagnose)
 
     @property
     def counters(self) -> Counters:
