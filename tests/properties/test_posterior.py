@@ -34,7 +34,7 @@ CASES = [
 
 
 def make_posterior(circulation: str, options: str, backend: str = "superlu") -> tuple[Posterior, np.ndarray]:
-    """Posterior of a toy ocean whose observations are the model itself with noise, and a point away from the optimum."""
+    """Posterior of a toy ocean observed as the model itself with noise, and a point away from the optimum."""
     ocean = CIRCULATIONS[circulation]()
     forcing = idealised_forcing(ocean.grid)
     model = PCOModel(ocean, forcing, OPTIONS[options], pco_parameters("published"), backend)
@@ -100,8 +100,6 @@ def test_steady_state_has_no_tendency(case):
 
 def test_global_budgets_close(case):
     posterior, evaluation = case
-    if posterior.model.options.atmosphere == "ocmip2":
-        pytest.skip("covered by the other cases")
     table = budgets(evaluation.state)
     assert bool(table["holds"].all()), table.to_dataframe()
 
