@@ -99,7 +99,7 @@ def test_steady_state_has_no_tendency(case):
 
 
 def test_global_budgets_close(case):
-    posterior, evaluation = case
+    _, evaluation = case
     table = budgets(evaluation.state)
     assert bool(table["holds"].all()), table.to_dataframe()
 
