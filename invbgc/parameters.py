@@ -158,7 +158,12 @@ class ParameterTable(Sequence[Parameter]):
         return self.with_values({name: float(value) for name, value in self.to_values(np.asarray(x)).items()})
 
     def negative_log_prior(self, x):
-        """Sum over Gaussian priors of (x - mean)^2 / (2 sd^2); flat priors add nothing (Wang et al. 2023 use none)."""
+        """Sum over Gaussian priors of (x - mean)^2 / (2 sd^2); flat priors add nothing (Wang et al. 2023 use none).
+
+        The term is added to the misfit as it stands. The misfit is a log likelihood only up to the noise scale s of the
+        Laplace approximation (about 1e-6), so that a prior of standard deviation S in that approximation is written as
+        sd = S / sqrt(s).
+        """
         terms = [
             0.5 * ((x[i] - row.prior_mean) / row.prior_sd) ** 2
             for i, row in enumerate(self.free)

@@ -156,11 +156,13 @@ def verify(run: RunFile, source: Path | None = None) -> Iterator[xr.Dataset]:
         One table per check, as soon as it is known.
     """
     from invbgc import verify as checks
+    from invbgc.diagnostics.budgets import budgets
 
     posterior = prepare(run)
     yield checks.conservation_audit(posterior.model.circulation)
     evaluation = posterior.value_grad_hess(posterior.x0)
     yield checks.tendency_residuals(evaluation.state)
+    yield budgets(evaluation.state)
     yield checks.hessian_symmetry(evaluation)
     yield checks.taylor_test(posterior, posterior.x0, evaluation=evaluation)
 

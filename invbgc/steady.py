@@ -21,6 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import sequential_vmap
 
 from invbgc.linalg.newton import newton
 from invbgc.linalg.solve import factor_token, linear_solve, solve_with_token
@@ -122,19 +123,19 @@ def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, St
         )
 
     result = attempt(start, jnp.ones(()))
-    if stage.relaxed_source is not None:
 
-        def continued():
-            state, last = stage.start, result
-            for softness in CONTINUATION:
-                last = attempt(state, jnp.asarray(softness), last.token)
-                state = last.solution
-            return last._replace(
-                iterations=last.iterations + result.iterations,
-                factorisations=last.factorisations + result.factorisations,
+    def from_the_safe_start():
+        state, last = stage.start, result
+        for softness in CONTINUATION if stage.relaxed_source is not None else CONTINUATION[-1:]:
+            previous, last = last, attempt(state, jnp.asarray(softness), last.token)
+            state = last.solution
+            last = last._replace(
+                iterations=last.iterations + previous.iterations,
+                factorisations=last.factorisations + previous.factorisations,
             )
+        return last
 
-        result = lax.cond(result.converged, lambda: result, continued)
+    result = lax.cond(result.converged, lambda: result, from_the_safe_start)
     return result.solution, StageInfo(*result[1:])
 
 
@@ -142,6 +143,7 @@ def _solve_stage(stage: Stage, upstream: Fields, x, start):
     """State of one stage [len(tracers) * n_wet] and how it was found; differentiable in `upstream` and x."""
 
     @jax.custom_jvp
+    @sequential_vmap
     def solve(upstream, x, start):
         return _find_state(stage, upstream, x, start)
 

@@ -31,10 +31,12 @@ def budgets(state: State) -> xr.Dataset:
     o2 = np.asarray(fields["O2"])
     respired = np.asarray(oxic_fraction(env, o2)) * diagnostics["respiration"]
     oxygen_gain = state.parameters["r_O2C"] * total(uptake - labile - respired)
+    calcite = total(diagnostics["pic_production"] - model.options.kappa_p * diagnostics["PIC"])
     table = {
         "phosphorus: mean DIP against its target": (drift("DIP", env.DIP_mean), 1e-9),
         "alkalinity: mean ALK against its target": (drift("ALK", env.ALK_mean), 1e-9),
         "organic carbon: uptake - respiration": (abs(organic - total(diagnostics["respiration"])) / organic, 1e-9),
+        "calcite: production - dissolution": (abs(calcite) / total(diagnostics["pic_production"]), 1e-9),
         "CO2: net air-sea flux over organic uptake": (abs(total(diagnostics["air_sea_co2_flux"])) / organic, 1e-9),
         "oxygen: production - respiration + air-sea": (
             abs(oxygen_gain + total(diagnostics["air_sea_o2_flux"])) / (state.parameters["r_O2C"] * organic), 1e-9,

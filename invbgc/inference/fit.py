@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import xarray as xr
 
+from invbgc import __version__
 from invbgc.constants import YEAR
 from invbgc.errors import ConvergenceError, InputError
 from invbgc.inference.checkpoint import CheckpointFolder, digest
@@ -204,6 +205,7 @@ def fingerprint(posterior: Posterior, x0: np.ndarray, method: str, start_radius:
         (r.name, r.transform, r.free, None if r.free else r.value, r.prior_mean, r.prior_sd) for r in posterior.table
     ]
     return {
+        "invbgc version": __version__,
         "free parameters": " ".join(posterior.names),
         "parameter table": digest(rows),
         "start": digest(x0),
@@ -500,7 +502,9 @@ def result_fields(posterior: Posterior, state: State) -> xr.Dataset:
     variables["volume"] = grid.unpack(grid.volume, attrs={"standard_name": "ocean_volume", "units": "m3"})
     variables["area"] = grid.unpack_surface(grid.surface_area, attrs={"standard_name": "cell_area", "units": "m2"})
     for pool in ("poc", "pic"):
-        flux = np.asarray(state.diagnostics[f"{pool}_flux"])[base] * 1e-3 * YEAR
+        # The flux is per open area below the layer; on coarsened grids part of a column's floor may be closed.
+        open_share = (grid.to_columns(grid.area_below) / grid.surface_area)[base - 1]
+        flux = np.asarray(state.diagnostics[f"{pool}_flux"])[base] * open_share * 1e-3 * YEAR
         attributes = {
             "long_name": f"sinking {pool.upper()} flux at {grid.depth_edges[base]:.1f} m",
             "units": "mol m-2 yr-1",

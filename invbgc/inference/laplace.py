@@ -338,7 +338,7 @@ def _cautions(
         kind = "a negative curvature" if value < -NO_CURVATURE * np.abs(eigenvalues).max() else "no curvature"
         notes.append(
             f"the misfit has {kind} ({value:.2e}) along [{label}]: the data do not inform this direction, or this "
-            "point is no minimum. Freeze a parameter of it, or give it a prior."
+            "point is no minimum. Freeze a parameter of it."
         )
     if lost:
         notes.append(f"no error bar can be given for {', '.join(lost)}; the others hold these directions fixed.")

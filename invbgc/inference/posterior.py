@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invbgc.errors import ConvergenceError
+from invbgc.errors import ConvergenceError, InputError
+from invbgc.grid import OceanGrid
 from invbgc.models.pco.model import PCOModel
 from invbgc.observations import Observations, misfit
 from invbgc.state import State
@@ -64,6 +65,16 @@ class Posterior:
     """
 
     def __init__(self, model: PCOModel, observations: Observations, scales: Mapping[str, float] | None = None):
+        if observations.grid is not model.grid and not _same_boxes(observations.grid, model.grid):
+            raise InputError(
+                f"the observations are on a grid of {observations.grid.n_wet} wet boxes, the model on another one of "
+                f"{model.grid.n_wet}; expected one grid: load the dataset on that of the circulation, or coarsen both."
+            )
+        for tracer, scale in (scales or {}).items():
+            if tracer not in observations.tracers or not scale >= 0:
+                raise InputError(
+                    f"scale {scale} of {tracer!r}: expected numbers of at least 0 for {', '.join(observations.tracers)}"
+                )
         self.model = model
         self.table = model.table
         self.observations = observations
@@ -99,7 +110,8 @@ class Posterior:
         """f(x), differentiable by JAX; NaN where no steady state was found."""
         fields, info = steady_state(self.model.stages, x)
         found = jnp.all(jnp.stack([stage.converged for stage in info.values()]))
-        return jnp.where(found, self.objective(fields, x), jnp.nan)
+        # Multiplied, so that the derivatives are NaN as well.
+        return self.objective(fields, x) * jnp.where(found, 1.0, jnp.nan)
 
     # ------------------------------------------------------------------ the fast route
 
@@ -187,6 +199,9 @@ class Posterior:
             system.failure = None
         with _Meter(self.model) as meter:
             fields, info = jax.block_until_ready(self.model.steady(jnp.asarray(x), self._start(guess)))
+            for system in self.model.systems.values():
+                if isinstance(system.failure, KeyboardInterrupt):
+                    raise system.failure
             self._check(info)
             terms = {name: float(term) for name, term in self.misfit_terms(fields).items()}
             value = sum(terms.values()) + float(self.table.negative_log_prior(x))
@@ -217,7 +232,7 @@ class Posterior:
             hessian = np.asarray(self._curvature(fields, point, adjoints, sensitivities))
             # Exactly symmetric but for round-off: s_j . d2L . s_k is formed from one side only.
             asymmetry = float(np.abs(hessian - hessian.T).max() / np.abs(hessian).max())
-        stats = _added(base.stats, meter.stats) | {"hessian_asymmetry": asymmetry}
+        stats = _added(base.stats, meter.stats) | {"max_hessian_asymmetry": asymmetry}
         return Evaluation(base.x, base.value, gradient, 0.5 * (hessian + hessian.T), base.state, base.tokens, stats)
 
     def value_grad(self, x: np.ndarray, guess: State | None = None, evaluation: Evaluation | None = None) -> Evaluation:
@@ -276,6 +291,10 @@ class Posterior:
                     f"{float(item.step):.1e} mmol m-3. The parameters may be far from anything an ocean does; start "
                     f"nearer to the published values, or take a smaller trust radius."
                 )
+
+
+def _same_boxes(one: OceanGrid, other: OceanGrid) -> bool:
+    return one.shape == other.shape and np.array_equal(one.wet, other.wet) and np.allclose(one.volume, other.volume)
 
 
 class _Meter:

@@ -309,7 +309,7 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
     polishing = promise.predicted < noise
     solution = promise if polishing else solve_subproblem(*_derivatives(state), state.radius)
     x = state.x + solution.step if polishing else state.x + solution.step + bend(state, solution)
-    norm = float(np.linalg.norm(solution.step))
+    norm = float(np.linalg.norm(x - state.x))
 
     def next_state(accepted: bool, reason: str, calls: int, actual: float, stats: Mapping[str, Any], **changes: Any):
         ratio = actual / solution.predicted
@@ -337,7 +337,10 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
     ratio = actual / solution.predicted
     if not polishing and ratio < options.accept_ratio:
         return rejected(f"reduction ratio {ratio:.2g}", 1, actual, evaluation.stats)
-    evaluation = objective.value_grad_hess(x, evaluation=evaluation)
+    try:
+        evaluation = objective.value_grad_hess(x, evaluation=evaluation)
+    except ConvergenceError as error:
+        return rejected(f"no derivatives: {error}", 1, actual, evaluation.stats)
     if not _finite(evaluation):
         return rejected("a derivative is not finite", 1, actual, evaluation.stats)
 

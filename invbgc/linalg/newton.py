@@ -52,6 +52,7 @@ class _Carry(NamedTuple):
     iterations: jax.Array
     factorisations: jax.Array
     step: jax.Array
+    fresh: jax.Array
     stalled: jax.Array
 
 
@@ -104,11 +105,16 @@ def newton(
         small = full < tolerance
         # A step below the tolerance cannot be judged by the residual, which is at round-off.
         x, r, value = (jnp.where(small, a, b) for a, b in zip((carry.x + dx, r, value), (x, r, value), strict=True))
+        # A step that no halving makes good is undone; with a stale factor the remedy is a fresh one.
+        useless = (size <= 0.5**HALVINGS) & ~small & ~(value < carry.norm)
+        x, r, value = (
+            jnp.where(useless, a, b) for a, b in zip((carry.x, carry.residual, carry.norm), (x, r, value), strict=True)
+        )
         tired = (~small) & (value > REFRESH_ABOVE * carry.norm)
         token = lax.cond(tired, lambda: factor_token(system, coefficients(x), carry.token), lambda: carry.token)
         return _Carry(
             x, r, value, token, carry.iterations + 1, carry.factorisations + tired, full,
-            ~jnp.isfinite(value) | ((size <= 0.5**HALVINGS) & ~small),
+            tired, ~jnp.isfinite(value) | (useless & carry.fresh),
         )  # fmt: skip
 
     def unfinished(carry: _Carry):
@@ -117,7 +123,7 @@ def newton(
     r = residual(start)
     first = _Carry(
         start, r, norm(r), factor_token(system, coefficients(start), replaces),
-        jnp.zeros((), int), jnp.ones((), int), jnp.full((), jnp.inf), jnp.zeros((), bool),
+        jnp.zeros((), int), jnp.ones((), int), jnp.full((), jnp.inf), jnp.ones((), bool), jnp.zeros((), bool),
     )  # fmt: skip
     rough = lax.while_loop(unfinished, step, first)
 

@@ -115,9 +115,13 @@ class PardisoAnalysis(Analysis):
         fresh = not self._idle
         handle = _Handle(self._pattern) if fresh else self._idle.pop()
         handle.values = np.ascontiguousarray(values, dtype=np.float64)
-        if fresh:
-            handle.run(_ANALYSE)
-        handle.run(_FACTOR)
+        try:
+            if fresh:
+                handle.run(_ANALYSE)
+            handle.run(_FACTOR)
+        except ConvergenceError:
+            handle.run(_RELEASE)
+            raise
         return PardisoFactor(handle, self._idle)
 
 

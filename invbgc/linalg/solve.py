@@ -2,8 +2,8 @@
 
 x = A(c)^-1 b has the tangent A^-1 (db - dA x) and, for a cotangent y, the adjoint A^-T y: both are solves with the
 factor that the state used. `jax.lax.custom_linear_solve` derives every order of derivative from these two. Mapped
-right-hand sides reach the host as one block. Host callbacks touch NumPy only, and cannot raise: a failed solve leaves
-its reason in `SparseSystem.failure` and returns NaN, which no later step can hide.
+right-hand sides reach the host as one block. Host callbacks touch NumPy only, and cannot raise: a failed or interrupted
+solve leaves its reason in `SparseSystem.failure` and returns NaN, which no later step can hide.
 """
 
 from functools import partial
@@ -31,11 +31,11 @@ def factor_token(system: SparseSystem, coefficients, replaces=None):
     """
 
     def host(old, *arrays) -> np.ndarray:
-        system.release(int(old))
+        system.forget(int(old))
         try:
             return np.array(system.factorise(*(np.asarray(a) for a in arrays)))
-        except ConvergenceError as error:
-            system.failure = error
+        except (ConvergenceError, KeyboardInterrupt) as error:
+            system.failure = system.failure or error
             return np.array(NO_FACTOR)
 
     fixed = jax.tree.map(jax.lax.stop_gradient, tuple(coefficients))
@@ -53,10 +53,10 @@ def _host_solve(system: SparseSystem, transposed: bool, token: np.ndarray, rhs: 
         chosen = tokens == value
         try:
             if value == NO_FACTOR:
-                raise system.failure or ConvergenceError(f"{system.name}: no factor")
+                raise ConvergenceError(f"{system.name}: no factor")
             solution[chosen] = system.solve(int(value), np.ascontiguousarray(columns[chosen].T), transposed).T
-        except ConvergenceError as error:
-            system.failure = error
+        except (ConvergenceError, KeyboardInterrupt) as error:
+            system.failure = system.failure or error
             solution[chosen] = np.nan
     return solution.reshape(rhs.shape)
 

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import logging
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -125,8 +126,9 @@ class SparseSystem:
         self._coefficients: OrderedDict[int, tuple[np.ndarray, ...]] = OrderedDict()
         self._tokens: dict[bytes, int] = {}
         self._next = itertools.count(1)
-        #: The last failure inside a JAX callback, which can return NaN but not raise.
-        self.failure: ConvergenceError | None = None
+        #: The first failure, or interrupt, inside a JAX callback, which can return NaN but not raise.
+        self.failure: ConvergenceError | KeyboardInterrupt | None = None
+        weakref.finalize(self, _free_all, self._live)
         self.counters = Counters()
 
     def factorise(self, *coefficients: np.ndarray) -> int:
@@ -140,9 +142,7 @@ class SparseSystem:
             self._tokens[digest.digest()] = token
             self._coefficients[token] = tuple(np.array(array) for array in coefficients)
             while len(self._coefficients) > REMEMBERED:
-                old, _ = self._coefficients.popitem(last=False)
-                self._tokens = {key: value for key, value in self._tokens.items() if value != old}
-                self.release(old)
+                self.forget(next(iter(self._coefficients)))
         self._coefficients.move_to_end(token)
         self._factor(token)
         return token
@@ -217,7 +217,17 @@ class SparseSystem:
         if live is not None:
             live.factor.free()
 
+    def forget(self, token: int) -> None:
+        """Free the factor of a token for good: its coefficients are dropped too, and the token becomes unknown."""
+        self.release(token)
+        if self._coefficients.pop(token, None) is not None:
+            self._tokens = {key: value for key, value in self._tokens.items() if value != token}
+
     def clear(self) -> None:
         """Free every live factor."""
-        for token in list(self._live):
-            self.release(token)
+        _free_all(self._live)
+
+
+def _free_all(live: OrderedDict[int, _Live]) -> None:
+    while live:
+        live.popitem()[1].factor.free()
