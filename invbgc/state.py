@@ -55,9 +55,7 @@ class State:
     @cached_property
     def diagnostics(self) -> dict[str, np.ndarray]:
         """Particles, rates and fluxes; see the model's `diagnose`."""
-        return {
-            name: np.asarray(value) for name, value in self.model.compiled_diagnose(dict(self.fields), self.x).items()
-        }
+        return {name: np.asarray(value) for name, value in self.model.diagnose(self.fields, self.x).items()}
 
     @property
     def observable(self) -> dict[str, np.ndarray]:

@@ -117,9 +117,8 @@ class PCOModel:
         return jax.jit(partial(steady_state, self.stages))
 
     @cached_property
-    def compiled_diagnose(self) -> Callable:
-        """`diagnose`, compiled."""
-        return jax.jit(self.diagnose)
+    def _compiled_diagnose(self) -> Callable:
+        return jax.jit(self._diagnose)
 
     @property
     def counters(self) -> Counters:
@@ -138,6 +137,9 @@ class PCOModel:
             POP, POC, PIC [n_wet] mmol m-3; production, respiration, air_sea_co2_flux, pic_production [n_wet]
             mmol m-3 s-1; poc_flux, pic_flux [nz + 1, n_columns] mmol m-2 s-1, downward at the layer interfaces.
         """
+        return self._compiled_diagnose(dict(fields), x)
+
+    def _diagnose(self, fields: dict[str, jax.Array], x) -> dict[str, jax.Array]:
         env, p = self.environment, self.table.to_values(x)
         organic = carbon.organic_carbon(env, fields["DIP"], p)
         pop, _ = phosphorus.pop_remineralisation(env, p, phosphorus.uptake_rate(env, p) * fields["DIP"])
