@@ -101,11 +101,11 @@ class TrustRegionOptions:
     """
 
     gtol: float = 1e-8
-    reduction_tolerance: float = 1e-12
+    reduction_tolerance: float = 1e-15
     start_radius: float = 0.3
     max_radius: float = 3.0
     accept_ratio: float = 0.1
-    value_noise: float = 1e-11
+    value_noise: float = 1e-10
 
     def __post_init__(self) -> None:
         for name in ("gtol", "reduction_tolerance", "start_radius", "max_radius"):
