@@ -88,7 +88,11 @@ class MockPosterior:
         self.guesses = []
         key = (tracers, noise, seed) if extra is None else object()
         self._value, self._derivatives = COMPILED.setdefault(
-            key, (jax.jit(self), jax.jit(lambda x: (jax.grad(self)(x), jax.hessian(self)(x))))
+            key,
+            (
+                jax.jit(self),
+                jax.jit(lambda x: (jax.grad(self)(x), jax.hessian(self)(x), jax.jacfwd(self._modelled)(x))),
+            ),
         )
 
     @property
@@ -101,6 +105,10 @@ class MockPosterior:
 
     def admissible(self, x):
         return self.model.admissible(x)
+
+    def _modelled(self, x):
+        fields = self.model.solve(self.table.to_values(x))
+        return {name: fields[name][data.index] for name, data in self.observations.tracers.items()}
 
     def __call__(self, x):
         fields = self.model.solve(self.table.to_values(x))
@@ -122,15 +130,26 @@ class MockPosterior:
 
     def value_grad(self, x, guess=None, evaluation=None):
         base = evaluation if evaluation is not None else self.value(x, guess)
-        gradient, _ = (np.asarray(part) for part in self._derivatives(jnp.asarray(x)))
+        gradient = np.asarray(self._derivatives(jnp.asarray(x))[0])
         return Evaluation(base.x, base.value, gradient, None, base.state, {}, base.stats)
 
     def value_grad_hess(self, x, guess=None, evaluation=None):
         base = evaluation if evaluation is not None else self.value(x, guess)
         self.completed += 1
-        gradient, hessian = (np.asarray(part) for part in self._derivatives(jnp.asarray(x)))
+        gradient, hessian, jacobian = self._derivatives(jnp.asarray(x))
+        jacobian = {name: np.asarray(part).T for name, part in jacobian.items()}
+        gauss_newton = sum((jacobian[k] * d.weight) @ jacobian[k].T for k, d in self.observations.tracers.items())
         stats = {**base.stats, "solves": 40}
-        return Evaluation(base.x, base.value, gradient, hessian, base.state, {}, stats)
+        return Evaluation(
+            base.x, base.value, np.asarray(gradient), np.asarray(hessian), base.state, {}, stats, gauss_newton, jacobian
+        )  # fmt: skip
+
+    def chord_gradient(self, evaluation, trial):
+        modelled = self._modelled(jnp.asarray(trial.x))
+        return sum(
+            evaluation.jacobian[name] @ (data.weight * (np.asarray(modelled[name]) - data.value))
+            for name, data in self.observations.tracers.items()
+        )
 
 
 def interrupt_at(number):

@@ -19,23 +19,44 @@ class Function:
         self.derivatives = jax.jit(lambda x: (jax.grad(function)(x), jax.hessian(function)(x)))
         self.values = self.completed = 0
 
+    def evaluation(self, x, value, gradient=None, hessian=None, gauss_newton=None):
+        parts = {"value": value, "gradient": gradient, "hessian": hessian, "gauss_newton": gauss_newton}
+        return SimpleNamespace(x=x, state=None, stats={}, **parts)
+
     def value(self, x, guess=None):
         self.values += 1
         if self.fails(x):
             raise ConvergenceError("the mock does not converge here")
-        return SimpleNamespace(value=float(self.function(x)), gradient=None, hessian=None, state=None, stats={}, x=x)
+        return self.evaluation(x, float(self.function(x)))
 
     def value_grad(self, x, guess=None, evaluation=None):
         base = evaluation if evaluation is not None else self.value(x, guess)
         gradient = np.asarray(self.derivatives(x)[0])
-        return SimpleNamespace(value=base.value, gradient=gradient, hessian=None, state=None, stats={}, x=x)
+        return self.evaluation(x, base.value, gradient)
 
     def value_grad_hess(self, x, guess=None, evaluation=None):
         base = evaluation if evaluation is not None else self.value(x, guess)
         assert np.array_equal(base.x, x)
         self.completed += 1
         gradient, hessian = (np.asarray(part) for part in self.derivatives(x))
-        return SimpleNamespace(value=base.value, gradient=gradient, hessian=hessian, state=None, stats={}, x=x)
+        return self.evaluation(x, base.value, gradient, hessian)
+
+
+class SumOfSquares(Function):
+    """1/2 r^T r, with its Gauss-Newton matrix."""
+
+    def __init__(self, residual, **more):
+        super().__init__(lambda x: 0.5 * jnp.sum(residual(x) ** 2), **more)
+        self.residual, self.jacobian = residual, jax.jit(jax.jacfwd(residual))
+
+    def value_grad_hess(self, x, guess=None, evaluation=None):
+        result = super().value_grad_hess(x, guess, evaluation)
+        jacobian = np.asarray(self.jacobian(x))
+        result.gauss_newton = jacobian.T @ jacobian
+        return result
+
+    def chord_gradient(self, evaluation, trial):
+        return np.asarray(self.jacobian(evaluation.x)).T @ np.asarray(self.residual(trial.x))
 
 
 def rosenbrock(x):
@@ -123,6 +144,50 @@ def test_rosenbrock_in_five_dimensions():
     assert objective.values == last.evaluations
     values = [state.evaluation.value for state in visited]
     assert np.all(np.diff(values) <= 0)
+
+
+def two_decays(x):
+    """Misfit of a sum of two exponentials in logarithms of its parameters: the typical ill-conditioned fit."""
+    time = jnp.linspace(0.0, 4.0, 40)
+    p = jnp.exp(x)
+    model = p[0] * jnp.exp(-p[1] * time) + p[2] * jnp.exp(-p[3] * time)
+    return model - (3.0 * jnp.exp(-0.4 * time) + 2.0 * jnp.exp(-3.0 * time))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sums_of_squares_from_far_away(seed):
+    begin = np.log([3.0, 0.4, 2.0, 3.0]) + np.random.default_rng(seed).normal(size=4) * 1.5
+    last, _ = run(SumOfSquares(two_decays), begin)
+    assert last.status == "converged" and last.evaluations < 30
+    pairs = np.exp(last.x).reshape(2, 2)
+    assert pairs[np.argsort(pairs[:, 1])] == pytest.approx(np.array([[3.0, 0.4], [2.0, 3.0]]), rel=1e-5)
+
+
+def bent_valley(residuals_left):
+    """A valley along y = sin(3 x), a hundred times as steep across as along, with its floor at x = 2."""
+    return lambda x: jnp.array([10.0 * (x[1] - jnp.sin(3.0 * x[0])), 0.1 * (x[0] - 2.0), residuals_left])
+
+
+def test_correction_follows_a_bent_valley():
+    begin = [-1.5, float(np.sin(-4.5))]
+    objective = SumOfSquares(bent_valley(0.0))
+    last, visited = run(objective, begin)
+    assert last.status == "converged" and last.x[0] == pytest.approx(2.0, abs=1e-6)
+    corrected = [state.trial for state in visited if "corrected" in state.trial.reason]
+    assert corrected, "a straight step leaves this valley"
+    assert all(trial.accepted and len(trial.stats) == 2 for trial in corrected)
+    assert objective.values == last.evaluations
+    assert objective.completed == sum(state.trial.accepted for state in visited) + 1
+
+
+def test_large_residuals_do_not_spoil_convergence():
+    # Gauss-Newton alone creeps, or diverges, where the residuals at the minimum are large.
+    def residual(x):
+        return jnp.array([x[0] + 1.0, 5.0 * x[0] ** 2 + x[0] - 1.0, x[1] - x[0] ** 2, jnp.exp(0.5 * x[1]) - 3.0])
+
+    last, _ = run(SumOfSquares(residual), [1.0, 1.0])
+    assert last.status == "converged" and last.min_eigenvalue > 0
+    assert last.evaluations < 25
 
 
 def test_leaves_a_saddle_point():

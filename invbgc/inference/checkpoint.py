@@ -25,7 +25,7 @@ from invbgc.io import replaced
 KEPT = 3
 """Checkpoints kept in a folder."""
 
-_FORMAT = 1
+_FORMAT = 2
 _NAME = re.compile(r"checkpoint_(\d{6})\.npz")
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _log = logging.getLogger("invbgc")

@@ -160,11 +160,12 @@ def fit(
         gtol: largest gradient component at convergence.
         max_evaluations: objective calls allowed in this session; a rerun with the same checkpoint folder continues.
         start_radius: first trust radius of ``"newton"``, in optimiser coordinates.
-        checkpoint: folder for checkpoints, written after every accepted step; None for none. A run that was killed and
+        checkpoint: folder for checkpoints, written after every step; None for none. A run that was killed and
             resumed takes the same steps as one that was not.
         resume: continue from a checkpoint in that folder; False starts afresh and replaces the checkpoints there.
         progress: called with every iteration.
-        method: ``"newton"``: trust-region Newton with exact Hessians (Wang et al. 2023 use such a method);
+        method: ``"newton"``: trust-region Newton with exact Hessians (Wang et al. 2023 use such a method), far from
+            the optimum with their Gauss-Newton part;
             ``"optax"``: L-BFGS on gradients alone, whose only Hessian is that of the last point.
 
     Returns:
@@ -297,8 +298,8 @@ def _newton(
 
     def on_step(state: TrustRegionState) -> None:
         trial = state.trial
-        if trial is not None:
-            run.add(trial.stats)
+        for stats in trial.stats if trial is not None else ():
+            run.add(stats)
         run.report(
             state.x,
             iteration=state.iteration,
@@ -313,10 +314,8 @@ def _newton(
             reason=trial.reason if trial else "",
             evaluations=state.evaluations,
         )
-        if trial is None or trial.accepted:
-            header = {"iteration": state.iteration, "evaluations": state.evaluations, "radius": float(state.radius)}
-            before = dict(zip(("before_x", "before_hessian"), state.before or (), strict=False))
-            run.save(state.iteration, header, _pack(state.evaluation) | before)
+        header = {"iteration": state.iteration, "evaluations": state.evaluations, "radius": float(state.radius)}
+        run.save(state.iteration, header | {"rejected": state.rejected}, _pack(state.evaluation))
 
     if saved is None:
         state = start(posterior, begin, options)
@@ -330,7 +329,7 @@ def _newton(
             header["radius"],
             header["iteration"],
             header["evaluations"],
-            before=(arrays["before_x"], arrays["before_hessian"]) if "before_x" in arrays else None,
+            rejected=header["rejected"],
         )
         state = assess(state, options)
         _log.info("fit: resumed after iteration %d, f = %.10g", state.iteration, state.evaluation.value)
@@ -425,19 +424,24 @@ def _first_order(
 def _pack(evaluation: Any) -> dict[str, np.ndarray]:
     """Arrays of a checkpoint from a complete evaluation."""
     tracers = {f"field_{name}": np.asarray(value) for name, value in evaluation.state.fields.items()}
-    parts = {"value": evaluation.value, "gradient": evaluation.gradient, "hessian": evaluation.hessian}
-    return {"x": np.asarray(evaluation.x)} | {name: np.asarray(part) for name, part in parts.items()} | tracers
+    jacobian = {f"jacobian_{tracer}": part for tracer, part in evaluation.jacobian.items()}
+    names = ("x", "value", "gradient", "hessian", "gauss_newton")
+    return {name: np.asarray(getattr(evaluation, name)) for name in names} | tracers | jacobian
 
 
 def _unpack(posterior: Posterior, arrays: Mapping[str, np.ndarray]) -> Evaluation:
     """The evaluation of a checkpoint."""
     x = arrays["x"]
     values = {name: float(value) for name, value in posterior.table.to_values(x).items()}
-    tracers = {
-        name.removeprefix("field_"): jnp.asarray(value) for name, value in arrays.items() if name.startswith("field_")
-    }
-    state = State(posterior.model, x, values, tracers)
-    return Evaluation(x, float(arrays["value"]), arrays["gradient"], arrays["hessian"], state, {}, {})
+
+    def group(prefix: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(prefix): part for name, part in arrays.items() if name.startswith(prefix)}
+
+    state = State(posterior.model, x, values, {name: jnp.asarray(part) for name, part in group("field_").items()})
+    return Evaluation(
+        x, float(arrays["value"]), arrays["gradient"], arrays["hessian"], state, {}, {}, arrays["gauss_newton"],
+        group("jacobian_"),
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------- the result

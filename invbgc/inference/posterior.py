@@ -44,6 +44,8 @@ class Evaluation:
         state: the steady state at x.
         tokens: stage name -> token of the factor at the solution.
         stats: factorisations, solves, seconds and residuals of this evaluation, Newton iterations per stage.
+        gauss_newton: [p, p] positive semi-definite part of the Hessian, J^T W J plus that of the prior; with `hessian`.
+        jacobian: tracer -> J [p, m], derivatives of the modelled at the observed boxes, mmol m-3; with `hessian`.
     """
 
     x: np.ndarray
@@ -53,6 +55,8 @@ class Evaluation:
     state: State
     tokens: Mapping[str, int] = field(repr=False)
     stats: dict = field(default_factory=dict)
+    gauss_newton: np.ndarray | None = None
+    jacobian: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 class Posterior:
@@ -184,6 +188,21 @@ class Posterior:
 
         return jax.jit(contracted)
 
+    @cached_property
+    def _observed_sensitivities(self):
+        """Derivatives of what is observed [p, n_wet] from those of the tracers."""
+
+        def along(fields, tangent):
+            return jax.jvp(self.model.observable, (fields,), (tangent,))[1]
+
+        return jax.jit(jax.vmap(along, in_axes=(None, 0)))
+
+    @cached_property
+    def _prior_slopes(self):
+        """Gradient [p] and Hessian [p, p] of the negative log prior."""
+        prior = self.table.negative_log_prior
+        return jax.jit(lambda x: (jax.grad(prior)(x), jax.hessian(prior)(x)))
+
     def value(self, x: np.ndarray, guess: State | None = None) -> Evaluation:
         """The posterior and its state at x, without derivatives.
 
@@ -227,24 +246,61 @@ class Posterior:
         base = evaluation if evaluation is not None else self.value(x, guess)
         fields, point = base.state.fields, jnp.asarray(base.x)
         with _Meter(self.model) as meter:
-            gradient, adjoints = self._adjoint(base.tokens, fields, point)
-            sensitivities = self._sensitivities(base.tokens, fields, point)
+            tokens = self._living_tokens(base)
+            gradient, adjoints = self._adjoint(tokens, fields, point)
+            sensitivities = self._sensitivities(tokens, fields, point)
             hessian = np.asarray(self._curvature(fields, point, adjoints, sensitivities))
             # Exactly symmetric but for round-off: s_j . d2L . s_k is formed from one side only.
             asymmetry = float(np.abs(hessian - hessian.T).max() / np.abs(hessian).max())
+            gauss_newton, jacobian = self._gauss_newton(fields, point, sensitivities)
         stats = _added(base.stats, meter.stats) | {"max_hessian_asymmetry": asymmetry}
-        return Evaluation(base.x, base.value, gradient, 0.5 * (hessian + hessian.T), base.state, base.tokens, stats)
+        return Evaluation(
+            base.x, base.value, gradient, 0.5 * (hessian + hessian.T), base.state, tokens, stats, gauss_newton, jacobian
+        )  # fmt: skip
 
     def value_grad(self, x: np.ndarray, guess: State | None = None, evaluation: Evaluation | None = None) -> Evaluation:
         """The posterior and its exact gradient at x, by one adjoint; arguments as for `value_grad_hess`."""
         base = evaluation if evaluation is not None else self.value(x, guess)
         with _Meter(self.model) as meter:
-            gradient, _ = self._adjoint(base.tokens, base.state.fields, jnp.asarray(base.x))
-        return Evaluation(base.x, base.value, gradient, None, base.state, base.tokens, _added(base.stats, meter.stats))
+            tokens = self._living_tokens(base)
+            gradient, _ = self._adjoint(tokens, base.state.fields, jnp.asarray(base.x))
+        return Evaluation(base.x, base.value, gradient, None, base.state, tokens, _added(base.stats, meter.stats))
+
+    def chord_gradient(self, evaluation: Evaluation, trial: Evaluation) -> np.ndarray:
+        """J^T W r + d(prior)/dx [p]: residuals r and prior of `trial`, sensitivities J of `evaluation`.
+
+        It equals the gradient where both are one; see `invbgc.inference.trust_region.correction`.
+        """
+        modelled = self.model.observable(trial.state.fields)
+        slope = np.asarray(self._prior_slopes(jnp.asarray(trial.x))[0])
+        for tracer, data in self.observations.tracers.items():
+            residual = np.asarray(modelled[tracer])[data.index] - data.value
+            slope = slope + evaluation.jacobian[tracer] @ (self.scales[tracer] * data.weight * residual)
+        return slope
 
     def simulate(self, x: np.ndarray) -> State:
         """The steady state at x."""
         return self.value(x).state
+
+    def _gauss_newton(self, fields, x, sensitivities) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """J^T W J plus the Hessian of the prior [p, p], and J [p, m] of every tracer."""
+        observed = self._observed_sensitivities(fields, sensitivities)
+        total = np.asarray(self._prior_slopes(x)[1])
+        jacobian = {}
+        for tracer, data in self.observations.tracers.items():
+            jacobian[tracer] = np.ascontiguousarray(np.asarray(observed[tracer])[:, data.index])
+            total = total + (jacobian[tracer] * (self.scales[tracer] * data.weight)) @ jacobian[tracer].T
+        return total, jacobian
+
+    def _living_tokens(self, evaluation: Evaluation) -> dict[str, int]:
+        """Tokens of the factors at a state; one that was forgotten since is made again from the state itself."""
+        fields, x = evaluation.state.fields, jnp.asarray(evaluation.x)
+        tokens = dict(evaluation.tokens)
+        for stage in self.model.stages:
+            if not stage.system.remembers(tokens[stage.name]):
+                coefficients = stage.matrix_coefficients(stage.stack(fields), fields, x)
+                tokens[stage.name] = stage.system.factorise(*(np.asarray(part) for part in coefficients))
+        return tokens
 
     def _adjoint(self, tokens: Mapping[str, int], fields, x) -> tuple[np.ndarray, dict]:
         """Gradient [p] and the adjoint of every stage's source, last stage first."""
@@ -284,7 +340,7 @@ class Posterior:
         failures = [system.failure for system in self.model.systems.values() if system.failure is not None]
         for name, item in info.items():
             if not bool(item.converged) and failures:
-                raise failures[0]
+                raise ConvergenceError(f"no steady state of {name}: {failures[0]}") from failures[0]
             if not bool(item.converged):
                 raise ConvergenceError(
                     f"no steady state of {name}: after {int(item.iterations)} Newton steps the last step was "

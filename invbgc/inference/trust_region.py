@@ -2,29 +2,33 @@
 
 The quadratic model of the objective at x,
 
-    m(s) = f + g^T s + 1/2 s^T H s,
+    m(s) = f + g^T s + 1/2 s^T B s,
 
-is minimised inside |s| <= radius from the eigen-decomposition of H (More & Sorensen 1983, SIAM J. Sci. Stat. Comput. 4;
-Conn, Gould & Toint 2000, *Trust-Region Methods*, section 7.3), so that negative curvature and saddle points are left by
-the best possible step. One `step` is a function from state to state; `minimise` repeats it.
+is minimised inside |s| <= radius from the eigen-decomposition of B (More & Sorensen 1983, SIAM J. Sci. Stat. Comput. 4;
+Conn, Gould & Toint 2000, *Trust-Region Methods*, section 7.3). One `step` is a function from state to state; `minimise`
+repeats it.
+
+Which curvature B. A misfit f = 1/2 r^T W r has the Hessian H = J^T W J + (residuals times their second derivatives).
+Far from a minimum the second part is large and mostly an obstacle: H is indefinite and its model good over short steps
+only, while the Gauss-Newton part J^T W J foresees the long way down a valley. Near a minimum, or where the misfit stays
+large, H is right and converges quadratically. So B is the exact Hessian where that is positive definite and the last
+trial was not rejected, and the Gauss-Newton matrix elsewhere (a choice between the two models in the spirit of Dennis,
+Gay & Welsch 1981, ACM Trans. Math. Softw. 7). Objectives that are not a sum of squares offer no Gauss-Newton matrix; B
+is then always H, and saddle points are left by the best possible step.
+
+Correction. In a curved valley a straight step runs up the wall. The residuals at a failed trial tell by how much, and
+the same J says how to come back: with q = J^T W (r(x + s) - r(x) - J s) the step s - (B + mu)^-1 q is tried next, which
+follows the valley to second order (the second-order correction of constrained optimisation; the geodesic acceleration
+of Transtrum & Sethna 2012, with the acceleration measured, not modelled). It costs one value and no derivative.
 
 Radius rules, with rho = actual / predicted reduction of f:
 
-* rho < 0.1: reject; radius = theta |s|, theta in [0.2, 0.5] where the parabola through f, its slope along s and the
-  trial value has its minimum;
+* rho < 0.1, with and without correction: reject; radius = theta |s|, theta in [0.2, 0.5] where the parabola through f,
+  its slope along s and the trial value has its minimum;
 * a trial that is inadmissible, has no steady state or is not finite: reject; radius = |s| / 4;
 * 0.1 <= rho < 0.25: accept; radius = |s| / 2;
-* rho > 0.75 and the step touches the boundary: accept; radius doubles, up to `max_radius`;
+* rho > 0.75 without correction and the step touches the boundary: accept; radius doubles, up to `max_radius`;
 * else: accept; the radius stays.
-
-Steps are *bent*. In a curved valley a straight step runs up the wall. The Hessians of this point and of the one before
-tell how the curvature changes along the last step d: M = H - H_before is the third derivative contracted with d, and
-
-    T[s, s] = 2 a M s - a^2 M d,    a = s.d / d.d
-
-is exact along d; s - 1/2 (H + mu + nu)^-1 T[s, s], with nu a multiple of the curvature along s, then follows the valley
-to second order (geodesic acceleration: Transtrum & Sethna 2012; secant tensors: Schnabel & Chow 1991). It costs no
-evaluation.
 
 The point x itself is never altered. Reductions below the round-off of f cannot be judged by f: there the full step is
 tried once, and accepted only if it lowers the gradient; if it does not, the search has *stalled*, which is a status of
@@ -35,7 +39,7 @@ from the same state and the same factors. A rejected trial never pays for deriva
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,20 +53,18 @@ SHRINK = 0.25
 GROW = 2.0
 """Factor of the radius after a step that went as predicted."""
 
-BEND_LIMIT = 0.5
-"""Largest length of a bend over that of its step; beyond, the expansion says nothing."""
-
-STEEP = 10.0
-"""Curvature of a valley's wall over that gained along the step, below which steps are not bent towards the floor."""
+CORRECTION_LIMIT = 0.75
+"""Largest length of a correction over that of its step; beyond, the expansion says nothing."""
 
 SMALLEST_RADIUS = 1e-10
 """Radius below which no further trial is made."""
 
-_NOTHING: Mapping[str, Any] = {}
-
 
 class EvaluationLike(Protocol):
-    """What an objective returns: value, and gradient [p] and hessian [p, p] or None; state and stats of the model."""
+    """What an objective returns: value; gradient [p], hessian [p, p] or None; state and stats of the model.
+
+    `gauss_newton` [p, p] is the positive semi-definite part J^T W J of the Hessian, None where there is no such part.
+    """
 
     @property
     def value(self) -> float: ...  # noqa: D102
@@ -70,6 +72,8 @@ class EvaluationLike(Protocol):
     def gradient(self) -> Any: ...  # noqa: D102
     @property
     def hessian(self) -> Any: ...  # noqa: D102
+    @property
+    def gauss_newton(self) -> Any: ...  # noqa: D102
     @property
     def state(self) -> Any: ...  # noqa: D102
     @property
@@ -80,11 +84,14 @@ class Objective(Protocol):
     """A function with exact derivatives.
 
     `guess` is the model state of a nearby point; `evaluation` is what `value` returned at the same x, to be completed.
+    `chord_gradient` is J^T W r with the sensitivities J of `evaluation` and the residuals r of `trial`, asked for only
+    where evaluations have a `gauss_newton` matrix.
     """
 
     def value(self, x: np.ndarray, guess: Any = None) -> Any: ...  # noqa: D102
     def value_grad_hess(self, x: np.ndarray, guess: Any = None, evaluation: Any = None) -> Any: ...  # noqa: D102
     def admissible(self, x: np.ndarray) -> str | None: ...  # noqa: D102
+    def chord_gradient(self, evaluation: Any, trial: Any) -> np.ndarray: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -124,10 +131,10 @@ class Subproblem:
     Attributes:
         step: [p].
         predicted: f - m(step) >= 0.
-        multiplier: mu >= 0 with (H + mu) step = -g.
+        multiplier: mu >= 0 with (B + mu) step = -g.
         boundary: whether |step| = radius.
         hard_case: whether g has no part along the lowest eigenvector, which was added to reach the boundary.
-        min_eigenvalue: smallest eigenvalue of H.
+        min_eigenvalue: smallest eigenvalue of B.
     """
 
     step: np.ndarray
@@ -150,7 +157,7 @@ class Trial:
         actual: reduction found; NaN where f could not be evaluated.
         ratio: actual / predicted.
         hard_case: see `Subproblem`.
-        stats: the `stats` of the evaluation made; empty where there was none.
+        stats: the `stats` of each evaluation made.
     """
 
     accepted: bool
@@ -160,7 +167,7 @@ class Trial:
     actual: float
     ratio: float
     hard_case: bool
-    stats: Mapping[str, Any]
+    stats: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +184,7 @@ class TrustRegionState:
         message: the status in words.
         min_eigenvalue: smallest eigenvalue of the Hessian at x.
         trial: the last trial; None at the start.
-        before: point [p] and Hessian [p, p] before the last accepted step; None at the start.
+        rejected: whether the last trial was rejected.
     """
 
     x: np.ndarray
@@ -188,20 +195,31 @@ class TrustRegionState:
     status: str = "running"
     message: str = ""
     min_eigenvalue: float = np.nan
-    trial: Trial | None = field(default=None)
-    before: tuple[np.ndarray, np.ndarray] | None = None
+    trial: Trial | None = None
+    rejected: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Try:
+    """The value at one point, or why there is none."""
+
+    x: np.ndarray
+    evaluation: EvaluationLike | None
+    reason: str
+    stats: tuple[Mapping[str, Any], ...] = ()
+    calls: int = 1
 
 
 def solve_subproblem(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> Subproblem:
-    """Minimise g^T s + 1/2 s^T H s subject to |s| <= radius, exactly.
+    """Minimise g^T s + 1/2 s^T B s subject to |s| <= radius, exactly.
 
-    With H = V diag(lambda) V^T the solution is s = -V (lambda + mu)^-1 V^T g with the smallest mu >= 0 for which
+    With B = V diag(lambda) V^T the solution is s = -V (lambda + mu)^-1 V^T g with the smallest mu >= 0 for which
     lambda + mu >= 0 and |s| <= radius. The unknown is shifted to nu = mu + lambda_min, in which the nearly hard case
     loses no digits. In the hard case the lowest eigenvector fills the step up to the boundary.
 
     Args:
         gradient: g [p].
-        hessian: H [p, p], symmetric.
+        hessian: B [p, p], symmetric.
         radius: of the ball.
 
     Returns:
@@ -294,7 +312,7 @@ def assess(state: TrustRegionState, options: TrustRegionOptions) -> TrustRegionS
 
 
 def step(objective: Objective, state: TrustRegionState, options: TrustRegionOptions) -> TrustRegionState:
-    """Try one step.
+    """Try one step, and its correction where it fails.
 
     Args:
         objective: the function.
@@ -304,81 +322,99 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
     Returns:
         The next state: moved if the step was accepted, with a smaller radius if not.
     """
-    noise = _noise(state, options)
+    here, noise = state.evaluation, _noise(state, options)
     promise = _promise(state, options)
     polishing = promise.predicted < noise
-    solution = promise if polishing else solve_subproblem(*_derivatives(state), state.radius)
-    x = state.x + solution.step if polishing else state.x + solution.step + bend(state, solution)
-    norm = float(np.linalg.norm(x - state.x))
+    curvature = _model(state, promise)
+    solution = promise if polishing else solve_subproblem(here.gradient, curvature, state.radius)
+    tried = _try(objective, state, state.x + solution.step)
 
-    def next_state(accepted: bool, reason: str, calls: int, actual: float, stats: Mapping[str, Any], **changes: Any):
-        ratio = actual / solution.predicted
-        trial = Trial(accepted, reason, norm, solution.predicted, actual, ratio, solution.hard_case, stats)
-        counts = {"iteration": state.iteration + 1, "evaluations": state.evaluations + calls}
-        new = replace(state, trial=trial, **counts, **changes)
+    def reduction(item: _Try) -> float:
+        return np.nan if item.evaluation is None else float(here.value - item.evaluation.value)
+
+    def next_state(accepted: bool, reason: str, **changes: Any) -> TrustRegionState:
+        norm, actual = float(np.linalg.norm(tried.x - state.x)), reduction(tried)
+        trial = Trial(
+            accepted, reason, norm, solution.predicted, actual, actual / solution.predicted, solution.hard_case,
+            tried.stats,
+        )  # fmt: skip
+        counts = {"iteration": state.iteration + 1, "evaluations": state.evaluations + tried.calls}
+        new = replace(state, trial=trial, rejected=not accepted, **counts, **changes)
         return assess(new, options) if new.status == "running" else new
 
-    def rejected(reason: str, calls: int, actual: float = np.nan, stats: Mapping[str, Any] = _NOTHING):
-        slope = float(state.evaluation.gradient @ solution.step)
-        convex = slope + actual < 0  # false for a trial that failed, whose reduction is NaN
-        factor = min(max(0.5 * slope / (slope + actual), 0.2), 0.5) if convex else SHRINK
-        return next_state(False, reason, calls, actual, stats, radius=factor * norm)
+    def rejected(reason: str) -> TrustRegionState:
+        slope = float(here.gradient @ solution.step)
+        beyond = slope + reduction(tried)  # negative where f lies above its tangent; NaN for a trial that failed
+        factor = min(max(0.5 * slope / beyond, 0.2), 0.5) if beyond < 0 else SHRINK
+        return next_state(False, reason, radius=factor * float(np.linalg.norm(tried.x - state.x)))
 
-    reason = objective.admissible(x)
-    if reason is not None:
-        return rejected(f"inadmissible: {reason}", 0)
-    try:
-        evaluation = objective.value(x, guess=state.evaluation.state)
-    except ConvergenceError as error:
-        return rejected(f"no steady state: {error}", 1)
-    if not _finite(evaluation):
-        return rejected("the objective is not finite", 1, stats=evaluation.stats)
-    actual = float(state.evaluation.value - evaluation.value)
-    ratio = actual / solution.predicted
-    if not polishing and ratio < options.accept_ratio:
-        return rejected(f"reduction ratio {ratio:.2g}", 1, actual, evaluation.stats)
-    try:
-        evaluation = objective.value_grad_hess(x, evaluation=evaluation)
-    except ConvergenceError as error:
-        return rejected(f"no derivatives: {error}", 1, actual, evaluation.stats)
-    if not _finite(evaluation):
-        return rejected("a derivative is not finite", 1, actual, evaluation.stats)
-
-    reason, radius = "", state.radius
-    if polishing:
-        before, after = (float(np.abs(item.gradient).max()) for item in (state.evaluation, evaluation))
-        if not (after < before and actual > -noise):
-            reason = (
-                f"round-off: the promised reduction {solution.predicted:.1e} of f = {state.evaluation.value:.6g} is "
-                f"not resolved, and the full step changes |g| from {before:.2e} to {after:.2e}"
+    corrected = False
+    if tried.evaluation is not None and not polishing and reduction(tried) < options.accept_ratio * solution.predicted:
+        added = correction(objective, state, solution, curvature, tried.evaluation)
+        if added is not None:
+            again = _try(objective, state, tried.x + added)
+            better = reduction(again) > reduction(tried)
+            corrected = better
+            tried = replace(
+                again if better else tried, stats=tried.stats + again.stats, calls=tried.calls + again.calls
             )
-            return next_state(False, reason, 1, actual, evaluation.stats, status="stalled", message=reason)
+    if tried.evaluation is None:
+        return rejected(tried.reason)
+    ratio = reduction(tried) / solution.predicted
+    if not polishing and ratio < options.accept_ratio:
+        return rejected(f"reduction ratio {ratio:.2g}")
+    try:
+        evaluation = objective.value_grad_hess(tried.x, evaluation=tried.evaluation)
+    except ConvergenceError as error:
+        return rejected(f"no derivatives: {error}")
+    tried = replace(tried, stats=(*tried.stats[:-1], evaluation.stats))
+    if not _finite(evaluation):
+        return rejected("a derivative is not finite")
+
+    reason, radius, norm = "", state.radius, float(np.linalg.norm(tried.x - state.x))
+    if polishing:
+        before, after = (float(np.abs(item.gradient).max()) for item in (here, evaluation))
+        if not (after < before and reduction(tried) > -noise):
+            reason = (
+                f"round-off: the promised reduction {solution.predicted:.1e} of f = {here.value:.6g} is not resolved, "
+                f"and the full step changes |g| from {before:.2e} to {after:.2e}"
+            )
+            return next_state(False, reason, status="stalled", message=reason)
         reason = "judged by the gradient"
     elif ratio < 0.25:
         radius = 0.5 * norm
+    elif corrected:
+        reason = "corrected for the valley's curvature"
     elif ratio > 0.75 and solution.boundary:
         radius = min(GROW * state.radius, options.max_radius)
-    moved = {"x": x, "evaluation": evaluation, "radius": radius, "before": (state.x, _derivatives(state)[1])}
-    return next_state(True, reason, 1, actual, evaluation.stats, **moved)
+    return next_state(True, reason, x=tried.x, evaluation=evaluation, radius=radius)
 
 
-def bend(state: TrustRegionState, solution: Subproblem) -> np.ndarray:
-    """What to add to a straight step so that it follows a curved valley, [p]; zero before the second accepted step."""
-    if state.before is None:
-        return np.zeros_like(solution.step)
-    x_before, hessian_before = state.before
-    hessian = _derivatives(state)[1]
-    last, change, straight = state.x - x_before, hessian - hessian_before, solution.step
-    along = float(straight @ last) / float(last @ last)
-    third = 2.0 * along * (change @ straight) - along**2 * (change @ last)
-    eigenvalues, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    # Only walls that are steep against what the step itself gains are worth turning from.
-    gained = 2.0 * solution.predicted / float(straight @ straight)
-    curvature = np.maximum(eigenvalues + solution.multiplier, 0.0) + STEEP * gained
-    added = -0.5 * vectors @ ((vectors.T @ third) / curvature)
-    length = float(np.linalg.norm(added))
-    limit = BEND_LIMIT * float(np.linalg.norm(straight))
-    return added if length <= limit else added * (limit / length)
+def correction(
+    objective: Objective, state: TrustRegionState, solution: Subproblem, curvature: np.ndarray, trial: EvaluationLike
+) -> np.ndarray | None:
+    """What to add to a failed step so that it comes back to the floor of a curved valley.
+
+    Args:
+        objective: the function.
+        state: where the step started.
+        solution: the step.
+        curvature: B [p, p], from which it came.
+        trial: the value at its end.
+
+    Returns:
+        -(B + mu)^-1 J^T W (r(x + s) - r(x) - J s) [p]; None where there are no residuals or it is too long to trust.
+    """
+    here = state.evaluation
+    if here.gauss_newton is None:
+        return None
+    straight = solution.step
+    unforeseen = objective.chord_gradient(here, trial) - here.gradient - here.gauss_newton @ straight
+    eigenvalues, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
+    stiffness = np.maximum(eigenvalues + solution.multiplier, np.finfo(float).eps * np.abs(eigenvalues).max())
+    added = -vectors @ ((vectors.T @ unforeseen) / stiffness)
+    long = not np.linalg.norm(added) <= CORRECTION_LIMIT * np.linalg.norm(straight)
+    return None if long else added
 
 
 def minimise(
@@ -406,12 +442,33 @@ def minimise(
     return state
 
 
-def _derivatives(state: TrustRegionState) -> tuple[np.ndarray, np.ndarray]:
-    return np.asarray(state.evaluation.gradient), np.asarray(state.evaluation.hessian)
+def _model(state: TrustRegionState, promise: Subproblem) -> np.ndarray:
+    """B [p, p]: the exact Hessian, or the Gauss-Newton matrix where that foresees more."""
+    here = state.evaluation
+    exact = here.gauss_newton is None or (promise.min_eigenvalue > 0 and not state.rejected)
+    return np.asarray(here.hessian if exact else here.gauss_newton)
+
+
+def _try(objective: Objective, state: TrustRegionState, x: np.ndarray) -> _Try:
+    """The value at x, or why there is none."""
+    reason = objective.admissible(x)
+    if reason is not None:
+        return _Try(x, None, f"inadmissible: {reason}", calls=0)
+    try:
+        evaluation = objective.value(x, guess=state.evaluation.state)
+    except ConvergenceError as error:
+        return _Try(x, None, f"no steady state: {error}")
+    if not _finite(evaluation):
+        return _Try(x, None, "the objective is not finite", (evaluation.stats,))
+    return _Try(x, evaluation, "", (evaluation.stats,))
 
 
 def _promise(state: TrustRegionState, options: TrustRegionOptions) -> Subproblem:
-    return solve_subproblem(*_derivatives(state), max(state.radius, options.start_radius))
+    """The step of the exact Hessian, within `start_radius` or more."""
+    here = state.evaluation
+    return solve_subproblem(
+        np.asarray(here.gradient), np.asarray(here.hessian), max(state.radius, options.start_radius)
+    )
 
 
 def _noise(state: TrustRegionState, options: TrustRegionOptions) -> float:

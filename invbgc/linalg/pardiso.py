@@ -1,7 +1,7 @@
 """MKL PARDISO, driven phase by phase so that one analysis serves many factorisations (extra ``fast``).
 
-Phases of PARDISO used here: 11 analyse, 22 factor, 33 solve, -1 release everything. A handle holds one analysis and one
-live factor; freed handles keep their analysis and wait in a pool for the next factorisation of the same pattern.
+Phases of PARDISO used here: 11 analyse, 22 factor, 33 solve, 0 release one factor, -1 release everything. One handle
+belongs to one pattern; it holds its analysis and numbered places for factors that are alive together.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ from invbgc.linalg.backend import Analysis, Factor
 WHY_ABSENT = "the MKL library is not installed; pip install 'invbgc[fast]'"
 
 _REAL_UNSYMMETRIC = 11
-_ANALYSE, _FACTOR, _SOLVE, _RELEASE = 11, 22, 33, -1
+_ANALYSE, _FACTOR, _SOLVE, _RELEASE_ONE, _RELEASE_ALL = 11, 22, 33, 0, -1
 _ERRORS = {
     -2: "not enough memory", -3: "reordering problem", -4: "zero pivot", -7: "the diagonal is singular",
     -8: "32-bit integer overflow",
@@ -48,8 +48,12 @@ def analyse(pattern: sp.csr_array) -> Analysis:
     return PardisoAnalysis(pattern)
 
 
+PLACES = 32
+"""Factors of one pattern that can be alive together; an empty place costs nothing."""
+
+
 class _Handle:
-    """PARDISO's internal memory: one analysis and, at times, one factor."""
+    """PARDISO's internal memory for one pattern: the analysis, and the factors by place (1, 2, ...)."""
 
     def __init__(self, pattern: sp.csr_array):
         library = _library()
@@ -67,10 +71,12 @@ class _Handle:
         self._iparm[10] = 0  # no scaling: these matrices are balanced
         self._iparm[12] = 0  # no matching
         self._iparm[17] = -1  # report the fill
-        self.values: np.ndarray = np.zeros(0)
+        self.released = False
 
-    def run(self, phase: int, rhs: np.ndarray | None = None, transposed: bool = False) -> np.ndarray:
-        """Call PARDISO; rhs [n, k] in Fortran order for the solve phase."""
+    def run(
+        self, phase: int, values: np.ndarray, place: int = 1, rhs: np.ndarray | None = None, transposed: bool = False
+    ) -> np.ndarray:
+        """Call PARDISO with the values [nnz] of the matrix at a place; rhs [n, k] in Fortran order to solve."""
         columns = 1 if rhs is None else rhs.shape[1]
         b = np.zeros((1, 1)) if rhs is None else rhs
         x = np.zeros((1, 1)) if rhs is None else np.empty_like(rhs, order="F")
@@ -80,8 +86,8 @@ class _Handle:
         pointer = lambda array: array.ctypes.data_as(ctypes.c_void_p)  # noqa: E731
         permutation = np.zeros(1, dtype=np.int32)
         self._pardiso(
-            pointer(self._memory), integer(1), integer(1), integer(_REAL_UNSYMMETRIC), integer(phase),
-            integer(self._n), pointer(self.values), pointer(self._indptr), pointer(self._indices),
+            pointer(self._memory), integer(PLACES), integer(place), integer(_REAL_UNSYMMETRIC), integer(phase),
+            integer(self._n), pointer(values), pointer(self._indptr), pointer(self._indices),
             pointer(permutation), integer(columns), pointer(self._iparm), integer(0), pointer(b), pointer(x),
             ctypes.byref(error),
         )  # fmt: skip
@@ -98,58 +104,67 @@ class _Handle:
 
     @property
     def fill(self) -> int:
-        """Entries of the factor in millions are reported by PARDISO itself."""
+        """Entries of a factor, as PARDISO reports them."""
         return int(self._iparm[17])
+
+    def release(self) -> None:
+        """Give everything back; at the end of a process this may happen before the last factor is freed."""
+        self.released = True
+        self.run(_RELEASE_ALL, np.zeros(1))
 
 
 class PardisoAnalysis(Analysis):
-    """A pattern and the pool of handles that have analysed it."""
+    """A pattern, its analysis, and which places are taken."""
 
     def __init__(self, pattern: sp.csr_array):
-        self._pattern = pattern
-        self._idle: list[_Handle] = []
-        weakref.finalize(self, _release, self._idle)
+        self._handle = _Handle(pattern)
+        self._free_places = list(range(PLACES, 0, -1))
+        self._analysed = False
+        weakref.finalize(self, self._handle.release)
 
     def factor(self, values: np.ndarray) -> Factor:
-        """Factor the values [nnz], analysing only where no analysed handle is idle."""
-        fresh = not self._idle
-        handle = _Handle(self._pattern) if fresh else self._idle.pop()
-        handle.values = np.ascontiguousarray(values, dtype=np.float64)
+        """Factor the values [nnz], analysing the pattern the first time."""
+        values = np.ascontiguousarray(values, dtype=np.float64)
+        if not self._analysed:
+            self._handle.run(_ANALYSE, values)
+            self._analysed = True
+        if not self._free_places:
+            raise ConvergenceError(f"PARDISO holds {PLACES} factors of one pattern already; free some of them")
+        place = self._free_places.pop()
         try:
-            if fresh:
-                handle.run(_ANALYSE)
-            handle.run(_FACTOR)
+            self._handle.run(_FACTOR, values, place)
         except ConvergenceError:
-            handle.run(_RELEASE)
+            self._free_places.append(place)
             raise
-        return PardisoFactor(handle, self._idle)
-
-
-def _release(handles: list[_Handle]) -> None:
-    for handle in handles:
-        handle.run(_RELEASE)
+        return PardisoFactor(self, values, place)
 
 
 class PardisoFactor(Factor):
-    """A handle that holds a numeric factor."""
+    """A numeric factor at its place; it keeps the analysis alive."""
 
-    def __init__(self, handle: _Handle, idle: list[_Handle]):
-        self._handle: _Handle | None = handle
-        self._idle = idle
+    def __init__(self, analysis: PardisoAnalysis, values: np.ndarray, place: int):
+        self._analysis: PardisoAnalysis | None = analysis
+        self._values = values
+        self._place = place
 
     def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """Solve with the factor or its transpose; rhs [n, k]."""
-        assert self._handle is not None, "the factor was freed"
-        return self._handle.run(_SOLVE, np.asfortranarray(rhs), transposed)
+        return self._owner._handle.run(_SOLVE, self._values, self._place, np.asfortranarray(rhs), transposed)
 
     def free(self) -> None:
-        """Return the handle, with its analysis, to the pool."""
-        if self._handle is not None:
-            self._idle.append(self._handle)
-            self._handle = None
+        """Give the memory of the factor back and its place to the next one."""
+        if self._analysis is not None:
+            if not self._analysis._handle.released:
+                self._analysis._handle.run(_RELEASE_ONE, self._values, self._place)
+            self._analysis._free_places.append(self._place)
+            self._analysis = None
 
     @property
     def nonzeros(self) -> int:
         """Entries of the factor."""
-        assert self._handle is not None, "the factor was freed"
-        return self._handle.fill
+        return self._owner._handle.fill
+
+    @property
+    def _owner(self) -> PardisoAnalysis:
+        assert self._analysis is not None, "the factor was freed"
+        return self._analysis

@@ -43,28 +43,48 @@ def factor_token(system: SparseSystem, coefficients, replaces=None):
     return jax.pure_callback(host, _TOKEN, old, *fixed, vmap_method="sequential")
 
 
-def _host_solve(system: SparseSystem, transposed: bool, token: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-    """Solve for rhs [..., n] with token [...], one block per distinct token."""
-    tokens, rhs = np.asarray(token), np.asarray(rhs)
-    tokens = np.broadcast_to(tokens, rhs.shape[:-1]).ravel()
-    columns = rhs.reshape(-1, rhs.shape[-1])
+def _host_solve(
+    system: SparseSystem, transposed: bool, token: np.ndarray, rhs: np.ndarray, *coefficients: np.ndarray
+) -> np.ndarray:
+    """Solve for rhs [..., n] with token [...] of A(c), one block per distinct token; leading axes are broadcast.
+
+    A token that was forgotten in the meantime is made again from c, where c is given.
+    """
+    token, rhs, arrays = np.asarray(token), np.asarray(rhs), [np.asarray(part) for part in coefficients]
+    batch = np.broadcast_shapes(token.shape, rhs.shape[:-1], *(part.shape[:-1] for part in arrays))
+    columns = np.broadcast_to(rhs, (*batch, rhs.shape[-1])).reshape(-1, rhs.shape[-1])
+    arrays = [np.broadcast_to(part, (*batch, part.shape[-1])) for part in arrays]
+    tokens = np.broadcast_to(token, batch).ravel()
     solution = np.empty_like(columns)
     for value in np.unique(tokens):
         chosen = tokens == value
         try:
             if value == NO_FACTOR:
                 raise ConvergenceError(f"{system.name}: no factor")
-            solution[chosen] = system.solve(int(value), np.ascontiguousarray(columns[chosen].T), transposed).T
+            known = int(value)
+            if arrays and not system.remembers(known):
+                first = np.unravel_index(int(np.argmax(chosen)), batch)
+                known = system.factorise(*(part[first] for part in arrays))
+            solution[chosen] = system.solve(known, np.ascontiguousarray(columns[chosen].T), transposed).T
         except (ConvergenceError, KeyboardInterrupt) as error:
             system.failure = system.failure or error
             solution[chosen] = np.nan
-    return solution.reshape(rhs.shape)
+    return solution.reshape(*batch, rhs.shape[-1])
 
 
-def solve_with_token(system: SparseSystem, token, rhs, transposed: bool = False):
-    """A^-1 b or A^-T b with a factor that exists; not differentiable, mapped over leading axes as one block."""
+def solve_with_token(system: SparseSystem, token, rhs, transposed: bool = False, coefficients=()):
+    """A^-1 b or A^-T b with a factor that exists; not differentiable, mapped over leading axes as one block.
+
+    Args:
+        system: the family of matrices.
+        token: of the factor of A(c).
+        rhs: b [n].
+        transposed: solve with the transpose.
+        coefficients: c, from which the factor is made again should its token be forgotten by then.
+    """
     shape = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
-    return jax.pure_callback(partial(_host_solve, system, transposed), shape, token, rhs, vmap_method="broadcast_all")
+    host = partial(_host_solve, system, transposed)
+    return jax.pure_callback(host, shape, token, rhs, *coefficients, vmap_method="expand_dims")
 
 
 def linear_solve(system: SparseSystem, coefficients, rhs, token=None):
@@ -81,9 +101,10 @@ def linear_solve(system: SparseSystem, coefficients, rhs, token=None):
     """
     if token is None:
         token = factor_token(system, coefficients)
+    fixed = jax.tree.map(jax.lax.stop_gradient, tuple(coefficients))
     return jax.lax.custom_linear_solve(
         lambda x: system.operator.matvec(coefficients, x),
         rhs,
-        solve=lambda _, b: solve_with_token(system, token, b),
-        transpose_solve=lambda _, b: solve_with_token(system, token, b, transposed=True),
+        solve=lambda _, b: solve_with_token(system, token, b, False, fixed),
+        transpose_solve=lambda _, b: solve_with_token(system, token, b, True, fixed),
     )

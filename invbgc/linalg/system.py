@@ -4,12 +4,16 @@ The matrices are A(c) with coefficients c that change from evaluation to evaluat
 `SparseSystem` hands out an integer *token* for each factorisation (a version number); solves name the token, not the
 matrix, so that no matrix is hashed or shipped per solve. A token stays valid for a while after its factor was freed:
 the coefficients are kept, and the factor is made again if somebody asks.
+
+JAX runs callbacks that do not depend on each other side by side, in threads of its own: each system does one thing at a
+time, under its lock.
 """
 
 import abc
 import hashlib
 import itertools
 import logging
+import threading
 import time
 import weakref
 from collections import OrderedDict
@@ -126,6 +130,7 @@ class SparseSystem:
         self._coefficients: OrderedDict[int, tuple[np.ndarray, ...]] = OrderedDict()
         self._tokens: dict[bytes, int] = {}
         self._next = itertools.count(1)
+        self._lock = threading.RLock()
         #: The first failure, or interrupt, inside a JAX callback, which can return NaN but not raise.
         self.failure: ConvergenceError | KeyboardInterrupt | None = None
         weakref.finalize(self, _free_all, self._live)
@@ -136,16 +141,18 @@ class SparseSystem:
         digest = hashlib.blake2b(digest_size=16)
         for array in coefficients:
             digest.update(np.ascontiguousarray(array).data)
-        token = self._tokens.get(digest.digest())
-        if token is None:
-            token = next(self._next)
-            self._tokens[digest.digest()] = token
-            self._coefficients[token] = tuple(np.array(array) for array in coefficients)
-            while len(self._coefficients) > REMEMBERED:
-                self.forget(next(iter(self._coefficients)))
-        self._coefficients.move_to_end(token)
-        self._factor(token)
-        return token
+        key = digest.digest()
+        with self._lock:
+            token = self._tokens.get(key)
+            if token is None:
+                token = next(self._next)
+                self._tokens[key] = token
+                self._coefficients[token] = tuple(np.array(array) for array in coefficients)
+                while len(self._coefficients) > REMEMBERED:
+                    self.forget(next(iter(self._coefficients)))
+            self._coefficients.move_to_end(token)
+            self._factor(token)
+            return token
 
     def _factor(self, token: int) -> _Live:
         if token in self._live:
@@ -182,9 +189,11 @@ class SparseSystem:
         Raises:
             ConvergenceError: the backward error stays above `FAIL_ABOVE` after refinement, or the matrix is singular.
         """
-        live = self._factor(token)
+        with self._lock:
+            return self._solve(self._factor(token), rhs.reshape(rhs.shape[0], -1), transposed).reshape(rhs.shape)
+
+    def _solve(self, live: _Live, block: np.ndarray, transposed: bool) -> np.ndarray:
         start = time.perf_counter()
-        block = rhs.reshape(rhs.shape[0], -1)
         matrix = live.matrix.T if transposed else live.matrix
         solution = live.factor.solve(block, transposed)
         error = np.inf
@@ -209,23 +218,30 @@ class SparseSystem:
                 f"{SINGULAR_ABOVE:.0e}). The matrix is close to singular: is every tracer tied to a rate, an exchange "
                 f"or an inventory?"
             )
-        return solution.reshape(rhs.shape)
+        return solution
+
+    def remembers(self, token: int) -> bool:
+        """Whether the factor of a token is alive or can be made again."""
+        return token in self._coefficients
 
     def release(self, token: int) -> None:
         """Free the factor of a token now; unknown or freed tokens are ignored."""
-        live = self._live.pop(token, None)
-        if live is not None:
-            live.factor.free()
+        with self._lock:
+            live = self._live.pop(token, None)
+            if live is not None:
+                live.factor.free()
 
     def forget(self, token: int) -> None:
         """Free the factor of a token for good: its coefficients are dropped too, and the token becomes unknown."""
-        self.release(token)
-        if self._coefficients.pop(token, None) is not None:
-            self._tokens = {key: value for key, value in self._tokens.items() if value != token}
+        with self._lock:
+            self.release(token)
+            if self._coefficients.pop(token, None) is not None:
+                self._tokens = {key: value for key, value in self._tokens.items() if value != token}
 
     def clear(self) -> None:
         """Free every live factor."""
-        _free_all(self._live)
+        with self._lock:
+            _free_all(self._live)
 
 
 def _free_all(live: OrderedDict[int, _Live]) -> None:

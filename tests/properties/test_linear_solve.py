@@ -1,5 +1,7 @@
 """The JAX-facing sparse solve: values and derivatives of every order, for every backend, on every circulation."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,6 +65,31 @@ def test_mapped_parameters_give_one_factorisation_each(system, transport):
     points = jnp.array([[0.1, -0.3, 0.2], [0.0, 0.2, 0.1]])
     np.testing.assert_allclose(jax.vmap(sparse)(points), jax.vmap(dense)(points), rtol=1e-9)
     assert system.counters.factorisations == 2
+
+
+def test_a_forgotten_factor_is_made_again_for_a_late_pullback(system, transport):
+    sparse, dense = both_routes(system, transport)
+    p = jnp.array([0.1, -0.3, 0.2])
+    _, late = jax.vjp(sparse, p)
+    for token in list(range(1, 10)):
+        system.forget(token)
+    np.testing.assert_allclose(late(1.0)[0], jax.grad(dense)(p), rtol=1e-9)
+    assert system.failure is None
+
+
+def test_independent_solves_in_many_threads(system):
+    # JAX runs callbacks that do not depend on each other side by side.
+    rng = np.random.default_rng(5)
+    diagonals = 1e-8 + 1e-9 * rng.random((12, system.operator.size))
+    rhs = rng.normal(size=system.operator.size)
+
+    def solved(diagonal):
+        return system.solve(system.factorise(diagonal), rhs)
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(solved, diagonals))
+    for diagonal, found in zip(diagonals, together, strict=True):
+        np.testing.assert_allclose(found, solved(diagonal), rtol=1e-12)
 
 
 def test_transposed_solve_is_the_adjoint(system):
