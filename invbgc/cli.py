@@ -67,12 +67,23 @@ def init(
 
 @app.command()
 @_guard
-def fit(runfile: RunArgument = None) -> None:
-    """Find the most probable parameters, with error bars and a report; a rerun resumes an interrupted fit."""
+def fit(
+    runfile: RunArgument = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start again; replaces the checkpoints of an earlier run.")] = (
+        False
+    ),
+) -> None:
+    """Find the most probable parameters, with error bars and a report; a rerun resumes an interrupted fit.
+
+    Ends with status 3 where the search did not converge.
+    """
     from invbgc import run
 
-    result = run.fit(*_load(runfile), progress=typer.echo)
+    result, converged = run.fit(*_load(runfile), progress=typer.echo, fresh=fresh)
     typer.echo(f"Result:  {result}\nReport:  {run.write_report(result)}")
+    if not converged:
+        typer.echo("The fit has not converged; the same command continues it where evaluations were spent.", err=True)
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -127,7 +138,8 @@ def info() -> None:
 @data_app.command("list")
 @_guard
 def data_list() -> None:
-    """List circulations, datasets and presets."""
+    """List circulations, datasets with their terms, and presets."""
+    from invbgc.datasets.registry import list_datasets
     from invbgc.runfile import CIRCULATIONS, DATASETS, PRESET_MEANINGS
 
     for title, names, elsewhere in (
@@ -138,6 +150,9 @@ def data_list() -> None:
         typer.echo(f"{title} ({elsewhere}):")
         for name, meaning in names.items():
             typer.echo(f"  {name:<16}{meaning}")
+    typer.echo("Terms of the datasets:")
+    for record in list_datasets():
+        typer.echo(f"  {record.name:<16}licence: {record.licence}\n{'':<18}cite: {record.citation}")
 
 
 def check_lines(table: Any) -> tuple[list[str], bool]:

@@ -205,15 +205,21 @@ class ParameterTable(Sequence[Parameter]):
         path = Path(path)
         if not path.is_file():
             raise InputError(f"parameter table {path}: no such file")
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"parameter table {path}: missing column(s) {', '.join(missing)}")
-            return cls(_read_row(path, line) for line in reader)
+        try:
+            text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte-order mark first
+        except UnicodeDecodeError as error:
+            raise InputError(f"parameter table {path}: not UTF-8 text ({error.reason}); save it as CSV UTF-8") from None
+        reader = csv.DictReader(text.splitlines())
+        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(f"parameter table {path}: missing column(s) {', '.join(missing)}")
+        return cls(_read_row(path, number, line) for number, line in enumerate(reader, start=2))
 
 
-def _read_row(path: Path, cells: Mapping[str, str]) -> Parameter:
+def _read_row(path: Path, line: int, cells: Mapping[str, str]) -> Parameter:
+    if None in cells or None in cells.values():
+        raise InputError(f"parameter table {path}, line {line}: expected {len(_COLUMNS)} cells separated by commas")
+
     def number(column: str) -> float:
         try:
             return float(cells[column])

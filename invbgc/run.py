@@ -8,17 +8,19 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import xarray as xr
 
 import invbgc
-from invbgc.errors import InputError
+from invbgc.errors import InputError, InvbgcError
 from invbgc.runfile import CIRCULATIONS, DATASETS, RunFile
 
 if TYPE_CHECKING:
     from invbgc.circulation import Circulation
     from invbgc.datasets import Forcing
+    from invbgc.inference.fit import Fit
+    from invbgc.inference.laplace import Laplace
     from invbgc.inference.posterior import Posterior
     from invbgc.observations import Observations
     from invbgc.parameters import ParameterTable
@@ -55,22 +57,24 @@ def prepare(run: RunFile) -> "Posterior":
     return Posterior(model, observations.subset(run.observations.tracers), scales)
 
 
-def fit(run: RunFile, source: Path | None = None, progress: Callable[[str], Any] | None = None) -> Path:
+def fit(
+    run: RunFile, source: Path | None = None, progress: Callable[[str], Any] | None = None, fresh: bool = False
+) -> tuple[Path, bool]:
     """Fit a run, approximate its posterior, and write the result file; an interrupted fit continues.
 
     Args:
         run: a validated run.
         source: the run file it came from, for the manifest.
         progress: receives lines of text.
+        fresh: start again instead of resuming from the checkpoints of an earlier run.
 
     Returns:
-        The result file.
+        The result file, and whether the fit converged.
 
     Raises:
         InvbgcError: of the kinds named in `prepare` and in the fit itself.
     """
     from invbgc.inference.fit import fit as find_optimum
-    from invbgc.inference.laplace import laplace as approximate
     from invbgc.io import manifest
 
     with _log_file(run.run.output) as log:
@@ -85,12 +89,16 @@ def fit(run: RunFile, source: Path | None = None, progress: Callable[[str], Any]
             f"{run.run.name}: {posterior.model.grid.n_wet} boxes, {len(posterior.names)} free parameters, "
             f"observations of {', '.join(posterior.observations.tracers)}"
         )
+        checkpoints = run.run.output / "checkpoints"
+        if not fresh and any(checkpoints.glob("checkpoint_*.npz")):
+            tell(f"resuming from {checkpoints}; --fresh would start again")
         found = find_optimum(
             posterior,
             gtol=run.fit.gtol,
             max_evaluations=run.fit.max_evaluations,
             start_radius=run.fit.start_radius,
-            checkpoint=run.run.output / "checkpoints",
+            checkpoint=checkpoints,
+            resume=not fresh,
             progress=tell,
             method=run.fit.method,
         )
@@ -98,13 +106,14 @@ def fit(run: RunFile, source: Path | None = None, progress: Callable[[str], Any]
         attrs = {"run_name": run.run.name, "data_source": _provenance(posterior.observations.attrs)}
         if _coarsening_factor(run) > 1:
             attrs["twin_note"] = "they were averaged from a finer grid, whose model is not the one fitted here"
-        return found.save(
+        path = found.save(
             run.run.output / RESULT_NAME,
-            laplaces=[approximate(found, scaling=scaling) for scaling in _ordered(run.laplace.scaling)],
+            laplaces=_approximations(found, run.laplace.scaling),
             record=manifest(_inputs(run, source), run.model_dump(mode="json"), run.run.seed),
             truth=_truth(posterior.observations.attrs) if _coarsening_factor(run) == 1 else {},
             attrs=attrs,
         )
+        return path, found.converged
 
 
 def laplace(run: RunFile, source: Path | None = None) -> Path:
@@ -121,7 +130,6 @@ def laplace(run: RunFile, source: Path | None = None) -> Path:
         InputError: there is no result file.
     """
     from invbgc.inference.fit import Fit
-    from invbgc.inference.laplace import laplace as approximate
     from invbgc.summary import manifest, open_result
 
     path = run.run.output / RESULT_NAME
@@ -131,7 +139,7 @@ def laplace(run: RunFile, source: Path | None = None) -> Path:
     truth = zip(stored["parameter_name"].values.astype(str), stored["truth"].values, strict=True)
     return found.save(
         path,
-        laplaces=[approximate(found, scaling=scaling) for scaling in _ordered(run.laplace.scaling)],
+        laplaces=_approximations(found, run.laplace.scaling),
         record=manifest(stored),
         truth={name: float(value) for name, value in truth},
         attrs={key: stored.attrs[key] for key in kept if key in stored.attrs},
@@ -222,8 +230,20 @@ def _table(run: RunFile) -> "ParameterTable":
     return table.with_values(section.overrides).freeze(section.freeze)
 
 
-def _ordered(first: str) -> list[Any]:
-    return [first, *(scaling for scaling in SCALINGS if scaling != first)]
+def _approximations(found: "Fit", first: str) -> "list[Laplace]":
+    """Laplace's approximation with every scaling that these observations allow, the chosen one first.
+
+    A fit is never lost for want of an error bar: what cannot be computed is left out, with a warning.
+    """
+    from invbgc.inference.laplace import laplace as approximate
+
+    made = []
+    for scaling in (first, *(scaling for scaling in SCALINGS if scaling != first)):
+        try:
+            made.append(approximate(found, scaling=cast(Any, scaling)))
+        except InvbgcError as error:
+            logging.getLogger("invbgc").warning("no error bars with scaling %r: %s", scaling, error)
+    return made
 
 
 def _coarsening_factor(run: RunFile) -> int:

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 
@@ -48,6 +49,29 @@ def test_missing_run_file_and_result(tmp_path):
     assert "cannot read the run file" in invoke("fit", tmp_path / "no.toml").stderr
     assert "there is no result file" in invoke("report", tmp_path / "no.nc").stderr
     assert "fit.nc" in invoke("report", tmp_path).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="interrupts by a POSIX signal")
+def test_ctrl_c_during_a_fit_and_resumption(tmp_path):
+    (tmp_path / "run.toml").write_text(
+        "[circulation]\nname = 'embedded_8deg'\n[run]\noutput = 'out'\n[fit]\nmax_evaluations = 2\n"
+    )
+    command = [sys.executable, "-m", "invbgc", "fit", str(tmp_path / "run.toml")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("iteration   0"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130, errors
+    assert "Stopped. fit interrupted after 1 iterations" in errors and "Traceback" not in errors
+    again = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert again.returncode == 3, again.stderr  # two more evaluations do not suffice
+    assert "resuming from" in again.stdout and "iteration   0 " not in again.stdout
+    with xr.open_dataset(tmp_path / "out" / "fit.nc") as result:
+        assert result.sizes["iteration"] == 3 and result.attrs["status"] == "max_evaluations"
 
 
 def test_interruption_says_how_to_resume(tmp_path, monkeypatch):

@@ -170,6 +170,24 @@ def test_first_order_route_reaches_the_same_optimum(straight):
     assert np.all(np.diff(result.history["value"]) <= 0)
 
 
+def test_first_order_route_stays_where_it_is_admissible(straight):
+    posterior = MockPosterior()
+    beta = posterior.names.index("beta")
+    wall = straight.x[beta] - 0.05  # between the start and the optimum
+    seen = []
+
+    def admissible(x):
+        seen.append(x[beta])
+        return "beyond the wall" if x[beta] > wall else None
+
+    posterior.admissible = admissible
+    found = fit(posterior, method="optax", max_evaluations=100)
+    assert max(seen) > wall, "the wall was never reached"
+    assert found.x[beta] <= wall and np.isfinite(found.value)
+    assert found.value < float(posterior(posterior.x0))
+    assert found.status != "converged"
+
+
 def test_first_order_route_resumes(tmp_path):
     whole = fit(MockPosterior(), method="optax", max_evaluations=12)
     assert whole.status == "max_evaluations"

@@ -107,6 +107,13 @@ def test_uninformed_directions_are_said_and_not_inverted(curvature, word, caplog
     assert np.all(np.isfinite(draws)) and np.all(draws[:, 1] == approximation.x[1])
 
 
+def test_a_parameter_that_ran_to_zero_is_said_to():
+    x = MockPosterior().x0
+    x[1] = np.log(1e-9)
+    notes = laplace(gaussian_fit(np.diag([3.0, 1e-14, 5.0, 2.0, 4.0]), x=x)).warnings
+    assert any("beta has run to zero (1.0e-09 1, where 2.0e-01 is usual)" in note for note in notes)
+
+
 def test_a_combination_that_is_not_informed_takes_both_parameters():
     direction = np.array([1.0, 1.0, 0, 0, 0]) / np.sqrt(2)
     hessian = np.eye(5) - np.outer(direction, direction)

@@ -92,6 +92,16 @@ def test_bad_files_name_row_and_column(table, tmp_path):
     path.write_text(path.read_text().replace("2.45e-08,s-1", "fast,s-1", 1))
     with pytest.raises(InputError, match="row alpha: value holds 'fast'; expected a number"):
         ParameterTable.read_csv(path)
+    table.to_csv(path)
+    whole = path.read_text()
+    path.write_text(whole, encoding="utf-8-sig")  # as spreadsheets save it
+    assert tuple(ParameterTable.read_csv(path)) == tuple(table)
+    path.write_text(whole, encoding="utf-16")
+    with pytest.raises(InputError, match="not UTF-8 text"):
+        ParameterTable.read_csv(path)
+    path.write_text(whole[: whole.index("sigma_C") + 12])  # a copy cut short
+    with pytest.raises(InputError, match=r"line 9: expected .* cells"):
+        ParameterTable.read_csv(path)
     path.write_text("name,value\nalpha,1\n")
     with pytest.raises(InputError, match="missing column"):
         ParameterTable.read_csv(path)

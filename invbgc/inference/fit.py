@@ -249,8 +249,17 @@ class _Run:
                 old = self.totals.get(key, 0.0)
                 self.totals[key] = max(old, float(value)) if key.startswith("max_") else old + float(value)
 
-    def report(self, x: np.ndarray, **columns: Any) -> None:
-        """Add a line to the history and show it."""
+    def report(
+        self, x: np.ndarray, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], **columns: Any
+    ) -> None:
+        """Add a line to the history, write a checkpoint where a folder was given, then show the line.
+
+        Args:
+            x: the present point.
+            header: what a resumed run needs to know besides `arrays`.
+            arrays: see `header`.
+            **columns: of the line.
+        """
         line = Iteration(
             **columns,
             factorisations=int(self.totals.get("factorisations", 0)),
@@ -260,14 +269,11 @@ class _Run:
         )
         self.lines.append(line)
         self.path.append(np.array(x))
-        self.progress(line)
-
-    def save(self, number: int, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Write a checkpoint, where a folder was given."""
         if self.folder is not None:
-            lines = [asdict(line) for line in self.lines]
-            header = {"lines": lines, "totals": self.totals} | dict(header)
-            self.folder.save(number, header, {"path": np.array(self.path)} | dict(arrays))
+            common = {"lines": [asdict(item) for item in self.lines], "totals": self.totals}
+            common |= {"iteration": line.iteration, "evaluations": line.evaluations}
+            self.folder.save(line.iteration, common | dict(header), {"path": np.array(self.path)} | dict(arrays))
+        self.progress(line)
 
     def history(self, names: Sequence[str]) -> xr.Dataset:
         """The lines as columns."""
@@ -302,6 +308,8 @@ def _newton(
             run.add(stats)
         run.report(
             state.x,
+            {"radius": float(state.radius), "rejected": state.rejected},
+            _pack(state.evaluation),
             iteration=state.iteration,
             value=float(state.evaluation.value),
             gradient_norm=float(np.abs(state.evaluation.gradient).max()),
@@ -314,8 +322,6 @@ def _newton(
             reason=trial.reason if trial else "",
             evaluations=state.evaluations,
         )
-        header = {"iteration": state.iteration, "evaluations": state.evaluations, "radius": float(state.radius)}
-        run.save(state.iteration, header | {"rejected": state.rejected}, _pack(state.evaluation))
 
     if saved is None:
         state = start(posterior, begin, options)
@@ -353,11 +359,20 @@ def _first_order(
     solver = optax.lbfgs(
         linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
     )
-    value_and_grad = jax.jit(jax.value_and_grad(posterior))
+
+    def allowed(x) -> np.ndarray:
+        return np.array(posterior.admissible(np.asarray(x)) is None)
+
+    def objective(x):
+        """The posterior, infinite where it is not admissible; the line search then tries a shorter step."""
+        inside = jax.pure_callback(allowed, jax.ShapeDtypeStruct((), bool), jax.lax.stop_gradient(x))
+        return jnp.where(inside, posterior(jnp.where(inside, x, begin)), jnp.inf)
+
+    value_and_grad = jax.jit(jax.value_and_grad(objective))
 
     @jax.jit
     def advance(x, memory, value, gradient):
-        step, memory = solver.update(gradient, memory, x, value=value, grad=gradient, value_fn=posterior)
+        step, memory = solver.update(gradient, memory, x, value=value, grad=gradient, value_fn=objective)
         return x + step, memory
 
     x = jnp.asarray(begin)
@@ -375,8 +390,11 @@ def _first_order(
         raise ConvergenceError(f"fit: the objective is {float(value)} at the starting point; expected a finite number.")
 
     def report(before: float, step_norm: float) -> None:
+        leaves = {f"memory_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(memory))}
         run.report(
             np.asarray(x),
+            {},
+            {"x": np.asarray(x)} | leaves,
             iteration=iteration,
             value=float(value),
             gradient_norm=float(jnp.abs(gradient).max()),
@@ -389,9 +407,6 @@ def _first_order(
             reason="",
             evaluations=evaluations,
         )
-        header = {"iteration": iteration, "evaluations": evaluations}
-        leaves = {f"memory_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(memory))}
-        run.save(iteration, header, {"x": np.asarray(x)} | leaves)
 
     if saved is None:
         evaluations = 1

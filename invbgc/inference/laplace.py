@@ -43,6 +43,9 @@ NO_CURVATURE = 1e-10
 LOOSE = 1.0
 """Standard deviation along an eigen-direction, in optimiser coordinates, above which it is called hardly informed."""
 
+VANISHED = 1e-3
+"""Fraction of its usual size below which a parameter without an error bar is said to have run to zero."""
+
 SHARE = 0.01
 """Squared component along an uninformed direction above which a parameter counts as uninformed."""
 
@@ -342,6 +345,13 @@ def _cautions(
         )
     if lost:
         notes.append(f"no error bar can be given for {', '.join(lost)}; the others hold these directions fixed.")
+    for row in fit.table.free:
+        usual = min(row.first_guess, row.published)
+        if row.transform == "log" and row.name in lost and row.value < VANISHED * usual:
+            notes.append(
+                f"{row.name} has run to zero ({row.value:.1e} {row.unit}, where {usual:.1e} is usual): the misfit only "
+                "falls on the way. Its value is no estimate; the data hold an upper limit at most."
+            )
     for value, label in zip(eigenvalues, labels, strict=True):
         if value > NO_CURVATURE * eigenvalues[-1] and np.sqrt(scale / value) > LOOSE:
             notes.append(

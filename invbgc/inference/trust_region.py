@@ -56,6 +56,9 @@ GROW = 2.0
 CORRECTION_LIMIT = 0.75
 """Largest length of a correction over that of its step; beyond, the expansion says nothing."""
 
+RESOLVED = 1e-13
+"""Fraction of f below which a promised reduction is no reason to go on."""
+
 SMALLEST_RADIUS = 1e-10
 """Radius below which no further trial is made."""
 
@@ -100,7 +103,8 @@ class TrustRegionOptions:
 
     Attributes:
         gtol: largest gradient component at convergence.
-        reduction_tolerance: largest reduction of f that the quadratic model may still promise at convergence.
+        reduction_tolerance: largest reduction of f that the quadratic model may still promise at convergence; where
+            f is large, `RESOLVED` times f instead.
         start_radius: first trust radius, in optimiser coordinates (0.3: factors of 1.35 for log parameters).
         max_radius: largest trust radius.
         accept_ratio: smallest actual over predicted reduction of an accepted step.
@@ -112,7 +116,7 @@ class TrustRegionOptions:
     start_radius: float = 0.3
     max_radius: float = 3.0
     accept_ratio: float = 0.1
-    value_noise: float = 1e-10
+    value_noise: float = 1e-9
 
     def __post_init__(self) -> None:
         for name in ("gtol", "reduction_tolerance", "start_radius", "max_radius"):
@@ -294,10 +298,11 @@ def assess(state: TrustRegionState, options: TrustRegionOptions) -> TrustRegionS
     gradient_norm = float(np.abs(state.evaluation.gradient).max())
     promise = _promise(state, options)
     state = replace(state, min_eigenvalue=promise.min_eigenvalue)
-    if gradient_norm < options.gtol and promise.predicted < options.reduction_tolerance:
+    enough = max(options.reduction_tolerance, RESOLVED * _size(state))
+    if gradient_norm < options.gtol and promise.predicted <= enough:
         message = (
-            f"|g| = {gradient_norm:.2e} < {options.gtol:g}, promised reduction {promise.predicted:.1e} < "
-            f"{options.reduction_tolerance:g}, smallest eigenvalue of the Hessian {promise.min_eigenvalue:.3e}"
+            f"|g| = {gradient_norm:.2e} < {options.gtol:g}, promised reduction {promise.predicted:.1e} <= "
+            f"{enough:.1e}, smallest eigenvalue of the Hessian {promise.min_eigenvalue:.3e}"
         )
         return replace(state, status="converged", message=message)
     if state.radius < SMALLEST_RADIUS:
@@ -472,7 +477,12 @@ def _promise(state: TrustRegionState, options: TrustRegionOptions) -> Subproblem
 
 
 def _noise(state: TrustRegionState, options: TrustRegionOptions) -> float:
-    return options.value_noise * max(abs(float(state.evaluation.value)), np.finfo(float).tiny)
+    return options.value_noise * _size(state)
+
+
+def _size(state: TrustRegionState) -> float:
+    """|f|, kept from zero."""
+    return max(abs(float(state.evaluation.value)), np.finfo(float).tiny)
 
 
 def _finite(evaluation: EvaluationLike) -> bool:
