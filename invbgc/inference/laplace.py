@@ -336,6 +336,13 @@ def _cautions(
     fit: "Fit", eigenvalues: np.ndarray, labels: tuple[str, ...], scale: float, lost: list[str]
 ) -> tuple[str, ...]:
     notes = []
+    for row in fit.table.free:
+        usual = min(row.first_guess, row.published)
+        if row.transform == "log" and row.name in lost and row.value < VANISHED * usual:
+            notes.append(
+                f"{row.name} has run to zero ({row.value:.1e} {row.unit}, where {usual:.1e} is usual): the misfit only "
+                "falls on the way. Its value is no estimate; the data hold an upper limit at most."
+            )
     informed = _informed(eigenvalues)
     for value, label in zip(eigenvalues[~informed], labels, strict=False):
         kind = "a negative curvature" if value < -NO_CURVATURE * np.abs(eigenvalues).max() else "no curvature"
@@ -345,13 +352,6 @@ def _cautions(
         )
     if lost:
         notes.append(f"no error bar can be given for {', '.join(lost)}; the others hold these directions fixed.")
-    for row in fit.table.free:
-        usual = min(row.first_guess, row.published)
-        if row.transform == "log" and row.name in lost and row.value < VANISHED * usual:
-            notes.append(
-                f"{row.name} has run to zero ({row.value:.1e} {row.unit}, where {usual:.1e} is usual): the misfit only "
-                "falls on the way. Its value is no estimate; the data hold an upper limit at most."
-            )
     for value, label in zip(eigenvalues, labels, strict=True):
         if value > NO_CURVATURE * eigenvalues[-1] and np.sqrt(scale / value) > LOOSE:
             notes.append(

@@ -160,14 +160,13 @@ def parameter_figure(
             estimate / published,
             rows,
             xerr=bars,
-            fmt="o",
-            color=BLUE,
-            markersize=4.5,
+            fmt="none",
+            ecolor=BLUE,
             elinewidth=1.3,
             capsize=2.5,
-            label="estimate ± 1σ",
             zorder=4,
         )
+        _draw_ratio(axes, rows, estimate / published, "o", BLUE, "estimate ± 1σ")
         axes.axvline(1, color=PURPLE, linewidth=1, label="published", zorder=1)
         axes.set_xscale("log")
         axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10])
