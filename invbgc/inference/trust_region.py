@@ -31,8 +31,8 @@ Radius rules, with rho = actual / predicted reduction of f:
 * else: accept; the radius stays.
 
 The point x itself is never altered. Reductions below the round-off of f cannot be judged by f: there the full step is
-tried once, and accepted only if it lowers the gradient; if it does not, the search has *stalled*, which is a status of
-its own and not convergence.
+tried once, and judged by derivatives: the reduction that the model still promises must fall, or |g| where that is small
+enough already. If it does not, the search has *stalled*, which is a status of its own and not convergence.
 
 The cost of a trial: its value alone (one steady state) decides; only an accepted point gets its gradient and Hessian,
 from the same state and the same factors. A rejected trial never pays for derivatives, and no state is solved twice.
@@ -298,7 +298,7 @@ def assess(state: TrustRegionState, options: TrustRegionOptions) -> TrustRegionS
     gradient_norm = float(np.abs(state.evaluation.gradient).max())
     promise = _promise(state, options)
     state = replace(state, min_eigenvalue=promise.min_eigenvalue)
-    enough = max(options.reduction_tolerance, RESOLVED * _size(state))
+    enough = _enough(state, options)
     if gradient_norm < options.gtol and promise.predicted <= enough:
         message = (
             f"|g| = {gradient_norm:.2e} < {options.gtol:g}, promised reduction {promise.predicted:.1e} <= "
@@ -378,14 +378,17 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
 
     reason, radius, norm = "", state.radius, float(np.linalg.norm(tried.x - state.x))
     if polishing:
-        before, after = (float(np.abs(item.gradient).max()) for item in (here, evaluation))
+        new = replace(state, x=tried.x, evaluation=evaluation)
+        what, before, after = "|g|", *(float(np.abs(item.gradient).max()) for item in (here, evaluation))
+        if promise.predicted > _enough(state, options):
+            what, before, after = "the promise", promise.predicted, _promise(new, options).predicted
         if not (after < before and reduction(tried) > -noise):
             reason = (
                 f"round-off: the promised reduction {solution.predicted:.1e} of f = {here.value:.6g} is not resolved, "
-                f"and the full step changes |g| from {before:.2e} to {after:.2e}"
+                f"and the full step changes {what} from {before:.2e} to {after:.2e}"
             )
             return next_state(False, reason, status="stalled", message=reason)
-        reason = "judged by the gradient"
+        reason = "judged by derivatives"
     elif ratio < 0.25:
         radius = 0.5 * norm
     elif corrected:
@@ -478,6 +481,11 @@ def _promise(state: TrustRegionState, options: TrustRegionOptions) -> Subproblem
 
 def _noise(state: TrustRegionState, options: TrustRegionOptions) -> float:
     return options.value_noise * _size(state)
+
+
+def _enough(state: TrustRegionState, options: TrustRegionOptions) -> float:
+    """Promised reduction that is no reason to go on."""
+    return max(options.reduction_tolerance, RESOLVED * _size(state))
 
 
 def _size(state: TrustRegionState) -> float:
