@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from invbgc.errors import ConvergenceError, InputError
-from invbgc.inference.trust_region import TrustRegionOptions, minimise, solve_subproblem, start, step
+from invbgc.inference.subproblem import solve_subproblem
+from invbgc.inference.trust_region import TrustRegionOptions, minimise, start, step
 
 
 class Function:

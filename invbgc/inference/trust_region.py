@@ -4,9 +4,8 @@ The quadratic model of the objective at x,
 
     m(s) = f + g^T s + 1/2 s^T B s,
 
-is minimised inside |s| <= radius from the eigen-decomposition of B (More & Sorensen 1983, SIAM J. Sci. Stat. Comput. 4;
-Conn, Gould & Toint 2000, *Trust-Region Methods*, section 7.3). One `step` is a function from state to state; `minimise`
-repeats it.
+is minimised inside |s| <= radius (`invbgc.inference.subproblem`). One `step` is a function from state to state;
+`minimise` repeats it.
 
 Which curvature B. A misfit f = 1/2 r^T W r has the Hessian H = J^T W J + (residuals times their second derivatives).
 Far from a minimum the second part is large and mostly an obstacle: H is indefinite and its model good over short steps
@@ -43,9 +42,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.optimize import brentq
 
 from invbgc.errors import ConvergenceError, InputError
+from invbgc.inference.subproblem import Subproblem, solve_subproblem
 
 SHRINK = 0.25
 """Factor from the length of a failed step to the next radius."""
@@ -129,27 +128,6 @@ class TrustRegionOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Subproblem:
-    """Minimiser of the quadratic model in the ball.
-
-    Attributes:
-        step: [p].
-        predicted: f - m(step) >= 0.
-        multiplier: mu >= 0 with (B + mu) step = -g.
-        boundary: whether |step| = radius.
-        hard_case: whether g has no part along the lowest eigenvector, which was added to reach the boundary.
-        min_eigenvalue: smallest eigenvalue of B.
-    """
-
-    step: np.ndarray
-    predicted: float
-    multiplier: float
-    boundary: bool
-    hard_case: bool
-    min_eigenvalue: float
-
-
-@dataclass(frozen=True, eq=False)
 class Trial:
     """What one step did.
 
@@ -205,60 +183,15 @@ class TrustRegionState:
 
 @dataclass(frozen=True, eq=False)
 class _Try:
-    """The value at one point, or why there is none."""
+    """The value at one point and how far f falls to it (NaN where there is none), or why there is no value."""
 
     x: np.ndarray
     evaluation: EvaluationLike | None
+    reduction: float
     reason: str
     stats: tuple[Mapping[str, Any], ...] = ()
     calls: int = 1
-
-
-def solve_subproblem(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> Subproblem:
-    """Minimise g^T s + 1/2 s^T B s subject to |s| <= radius, exactly.
-
-    With B = V diag(lambda) V^T the solution is s = -V (lambda + mu)^-1 V^T g with the smallest mu >= 0 for which
-    lambda + mu >= 0 and |s| <= radius. The unknown is shifted to nu = mu + lambda_min, in which the nearly hard case
-    loses no digits. In the hard case the lowest eigenvector fills the step up to the boundary.
-
-    Args:
-        gradient: g [p].
-        hessian: B [p, p], symmetric.
-        radius: of the ball.
-
-    Returns:
-        The step and how it was found.
-    """
-    eigenvalues, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
-    slope = vectors.T @ gradient
-    lowest = float(eigenvalues[0])
-    gap = eigenvalues - lowest
-
-    def coefficients(nu: float) -> np.ndarray:
-        return -slope / (gap + nu)
-
-    def length(nu: float) -> float:
-        return float(np.linalg.norm(coefficients(nu)))
-
-    scale = max(float(np.abs(eigenvalues).max()), float(np.linalg.norm(slope)) / radius, np.finfo(float).tiny)
-    least = max(lowest, np.finfo(float).eps * scale)
-    hard = False
-    if length(least) <= radius:
-        nu, hard = least, lowest < -np.finfo(float).eps * scale
-        boundary = hard
-        part = coefficients(nu)
-        if hard:
-            rest = radius**2 - float(part[1:] @ part[1:])
-            part[0] = (-1.0 if slope[0] > 0 else 1.0) * np.sqrt(max(rest, 0.0))
-    else:
-        largest = float(np.linalg.norm(slope)) / radius * (1 + 1e-12)
-        root: Any = brentq(lambda nu: 1 / radius - 1 / length(nu), least, max(largest, least), xtol=1e-300)
-        nu = float(root)
-        boundary = True
-        part = coefficients(nu)
-        part *= radius / np.linalg.norm(part)
-    predicted = -float(slope @ part + 0.5 * (eigenvalues * part) @ part)
-    return Subproblem(vectors @ part, predicted, max(nu - lowest, 0.0), boundary, hard, lowest)
+    corrected: bool = False
 
 
 def start(objective: Objective, x: np.ndarray, options: TrustRegionOptions) -> TrustRegionState:
@@ -333,15 +266,13 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
     curvature = _model(state, promise)
     solution = promise if polishing else solve_subproblem(here.gradient, curvature, state.radius)
     tried = _try(objective, state, state.x + solution.step)
-
-    def reduction(item: _Try) -> float:
-        return np.nan if item.evaluation is None else float(here.value - item.evaluation.value)
+    if not polishing and tried.reduction < options.accept_ratio * solution.predicted:
+        tried = _corrected(objective, state, solution, curvature, tried)
 
     def next_state(accepted: bool, reason: str, **changes: Any) -> TrustRegionState:
-        norm, actual = float(np.linalg.norm(tried.x - state.x)), reduction(tried)
+        norm, ratio = float(np.linalg.norm(tried.x - state.x)), tried.reduction / solution.predicted
         trial = Trial(
-            accepted, reason, norm, solution.predicted, actual, actual / solution.predicted, solution.hard_case,
-            tried.stats,
+            accepted, reason, norm, solution.predicted, tried.reduction, ratio, solution.hard_case, tried.stats
         )  # fmt: skip
         counts = {"iteration": state.iteration + 1, "evaluations": state.evaluations + tried.calls}
         new = replace(state, trial=trial, rejected=not accepted, **counts, **changes)
@@ -349,23 +280,13 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
 
     def rejected(reason: str) -> TrustRegionState:
         slope = float(here.gradient @ solution.step)
-        beyond = slope + reduction(tried)  # negative where f lies above its tangent; NaN for a trial that failed
+        beyond = slope + tried.reduction  # negative where f lies above its tangent; NaN for a trial that failed
         factor = min(max(0.5 * slope / beyond, 0.2), 0.5) if beyond < 0 else SHRINK
         return next_state(False, reason, radius=factor * float(np.linalg.norm(tried.x - state.x)))
 
-    corrected = False
-    if tried.evaluation is not None and not polishing and reduction(tried) < options.accept_ratio * solution.predicted:
-        added = correction(objective, state, solution, curvature, tried.evaluation)
-        if added is not None:
-            again = _try(objective, state, tried.x + added)
-            better = reduction(again) > reduction(tried)
-            corrected = better
-            tried = replace(
-                again if better else tried, stats=tried.stats + again.stats, calls=tried.calls + again.calls
-            )
     if tried.evaluation is None:
         return rejected(tried.reason)
-    ratio = reduction(tried) / solution.predicted
+    ratio = tried.reduction / solution.predicted
     if not polishing and ratio < options.accept_ratio:
         return rejected(f"reduction ratio {ratio:.2g}")
     try:
@@ -382,7 +303,7 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
         what, before, after = "|g|", *(float(np.abs(item.gradient).max()) for item in (here, evaluation))
         if promise.predicted > _enough(state, options):
             what, before, after = "the promise", promise.predicted, _promise(new, options).predicted
-        if not (after < before and reduction(tried) > -noise):
+        if not (after < before and tried.reduction > -noise):
             reason = (
                 f"round-off: the promised reduction {solution.predicted:.1e} of f = {here.value:.6g} is not resolved, "
                 f"and the full step changes {what} from {before:.2e} to {after:.2e}"
@@ -391,7 +312,7 @@ def step(objective: Objective, state: TrustRegionState, options: TrustRegionOpti
         reason = "judged by derivatives"
     elif ratio < 0.25:
         radius = 0.5 * norm
-    elif corrected:
+    elif tried.corrected:
         reason = "corrected for the valley's curvature"
     elif ratio > 0.75 and solution.boundary:
         radius = min(GROW * state.radius, options.max_radius)
@@ -461,14 +382,27 @@ def _try(objective: Objective, state: TrustRegionState, x: np.ndarray) -> _Try:
     """The value at x, or why there is none."""
     reason = objective.admissible(x)
     if reason is not None:
-        return _Try(x, None, f"inadmissible: {reason}", calls=0)
+        return _Try(x, None, np.nan, f"inadmissible: {reason}", calls=0)
     try:
         evaluation = objective.value(x, guess=state.evaluation.state)
     except ConvergenceError as error:
-        return _Try(x, None, f"no steady state: {error}")
+        return _Try(x, None, np.nan, f"no steady state: {error}")
     if not _finite(evaluation):
-        return _Try(x, None, "the objective is not finite", (evaluation.stats,))
-    return _Try(x, evaluation, "", (evaluation.stats,))
+        return _Try(x, None, np.nan, "the objective is not finite", (evaluation.stats,))
+    return _Try(x, evaluation, float(state.evaluation.value - evaluation.value), "", (evaluation.stats,))
+
+
+def _corrected(
+    objective: Objective, state: TrustRegionState, solution: Subproblem, curvature: np.ndarray, tried: _Try
+) -> _Try:
+    """The better of a failed trial and its correction; the cost is that of both."""
+    assert tried.evaluation is not None
+    added = correction(objective, state, solution, curvature, tried.evaluation)
+    if added is None:
+        return tried
+    again = _try(objective, state, tried.x + added)
+    best = replace(again, corrected=True) if again.reduction > tried.reduction else tried
+    return replace(best, stats=tried.stats + again.stats, calls=tried.calls + again.calls)
 
 
 def _promise(state: TrustRegionState, options: TrustRegionOptions) -> Subproblem:

@@ -77,6 +77,7 @@ class Counters:
     """What the sparse solves cost; counters of several systems add up.
 
     Attributes:
+        analyses: symbolic analyses, one per pattern.
         factorisations: numeric factorisations.
         solves: right-hand sides solved, forward or transposed, refinements not counted.
         refinements: extra solves spent on refinement.
@@ -85,6 +86,7 @@ class Counters:
         max_residual: largest backward error max|b - A x| / max(|A||x| + |b|) after refinement.
     """
 
+    analyses: int = 0
     factorisations: int = 0
     solves: int = 0
     refinements: int = 0
@@ -163,6 +165,7 @@ class SparseSystem:
         start = time.perf_counter()
         if self._analysis is None:
             self._analysis = self._analyse(self._pattern)
+            self.counters.analyses += 1
         values = self.operator.values(self._coefficients[token])
         if not np.isfinite(values).all():
             raise ConvergenceError(f"{self.name}: the matrix holds values that are not finite")

@@ -65,6 +65,7 @@ def test_mapped_parameters_give_one_factorisation_each(system, transport):
     points = jnp.array([[0.1, -0.3, 0.2], [0.0, 0.2, 0.1]])
     np.testing.assert_allclose(jax.vmap(sparse)(points), jax.vmap(dense)(points), rtol=1e-9)
     assert system.counters.factorisations == 2
+    assert system.counters.analyses == 1
 
 
 def test_a_forgotten_factor_is_made_again_for_a_late_pullback(system, transport):
