@@ -44,16 +44,24 @@ def factor_token(system: SparseSystem, coefficients, replaces=None):
 
 
 def _host_solve(
-    system: SparseSystem, transposed: bool, token: np.ndarray, rhs: np.ndarray, *coefficients: np.ndarray
+    system: SparseSystem,
+    transposed: bool,
+    ranks: tuple[int, ...],
+    token: np.ndarray,
+    rhs: np.ndarray,
+    *coefficients: np.ndarray,
 ) -> np.ndarray:
     """Solve for rhs [..., n] with token [...] of A(c), one block per distinct token; leading axes are broadcast.
 
-    A token that was forgotten in the meantime is made again from c, where c is given.
+    A token that was forgotten in the meantime is made again from c, arrays of the given ranks after their leading axes.
     """
     token, rhs, arrays = np.asarray(token), np.asarray(rhs), [np.asarray(part) for part in coefficients]
-    batch = np.broadcast_shapes(token.shape, rhs.shape[:-1], *(part.shape[:-1] for part in arrays))
+    leading = [part.shape[: part.ndim - rank] for part, rank in zip(arrays, ranks, strict=True)]
+    batch = np.broadcast_shapes(token.shape, rhs.shape[:-1], *leading)
     columns = np.broadcast_to(rhs, (*batch, rhs.shape[-1])).reshape(-1, rhs.shape[-1])
-    arrays = [np.broadcast_to(part, (*batch, part.shape[-1])) for part in arrays]
+    arrays = [
+        np.broadcast_to(part, (*batch, *part.shape[len(axes) :])) for part, axes in zip(arrays, leading, strict=True)
+    ]
     tokens = np.broadcast_to(token, batch).ravel()
     solution = np.empty_like(columns)
     for value in np.unique(tokens):
@@ -83,7 +91,7 @@ def solve_with_token(system: SparseSystem, token, rhs, transposed: bool = False,
         coefficients: c, from which the factor is made again should its token be forgotten by then.
     """
     shape = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
-    host = partial(_host_solve, system, transposed)
+    host = partial(_host_solve, system, transposed, tuple(np.ndim(part) for part in coefficients))
     return jax.pure_callback(host, shape, token, rhs, *coefficients, vmap_method="expand_dims")
 
 
