@@ -1,4 +1,4 @@
-"""The command line: ``invbgc init``, ``fit``, ``laplace``, ``report``, ``check``, ``info`` and ``data list``.
+"""The command line: ``invbgc init``, ``fit``, ``laplace``, ``report``, ``check``, ``info`` and ``data``.
 
 Everything heavy is imported inside the commands, so that help is instant.
 """
@@ -19,12 +19,17 @@ app = typer.Typer(
     add_completion=False,
     help="Fit the ocean's phosphorus, carbon and oxygen cycles to observations.",
 )
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What can be computed on and with.")
+data_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="What can be computed on and with, and getting it."
+)
 app.add_typer(data_app, name="data")
 
 RunArgument = Annotated[
     Path | None, typer.Argument(help="Run file (TOML); without one, the embedded ocean with its synthetic data.")
 ]
+
+SourceArgument = Annotated[str, typer.Argument(help="Name of a source; invbgc data list shows them.")]
+SourcesArgument = Annotated[list[str] | None, typer.Argument(help="Names of sources; all where none is given.")]
 
 
 def main() -> None:
@@ -138,8 +143,10 @@ def info() -> None:
 @data_app.command("list")
 @_guard
 def data_list() -> None:
-    """List circulations, datasets with their terms, and presets."""
+    """List circulations, datasets with their terms, presets, and the external sources that can be fetched."""
+    from invbgc.datasets.fetch import cache_folder, is_present
     from invbgc.datasets.registry import list_datasets
+    from invbgc.datasets.sources import SOURCES
     from invbgc.runfile import CIRCULATIONS, DATASETS, PRESET_MEANINGS
 
     for title, names, elsewhere in (
@@ -153,6 +160,146 @@ def data_list() -> None:
     typer.echo("Terms of the datasets:")
     for record in list_datasets():
         typer.echo(f"  {record.name:<16}licence: {record.licence}\n{'':<18}cite: {record.citation}")
+    typer.echo(f"Sources (for invbgc data fetch; kept in {cache_folder()}):")
+    for source in SOURCES.values():
+        state = "present" if is_present(source) else "-"
+        typer.echo(f"  {source.name:<26}{_size(source.size):>12}  {state:<9}{source.title}")
+
+
+@data_app.command("convert")
+@_guard
+def data_convert(
+    source: Annotated[str, typer.Argument(help="Circulation: a name, a .mat, .jld2, .npz or .nc file, a TMM folder.")],
+    target: Annotated[Path, typer.Argument(help="netCDF file to write.")],
+    grid: Annotated[str | None, typer.Option(help="File with the grid, where the source holds none.")] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Unit of the operator, where it cannot be told: s-1 or yr-1.")
+    ] = None,
+) -> None:
+    """Convert a circulation to the netCDF format of this project, audited and read back."""
+    from invbgc.circulation.convert import convert
+
+    options = {"grid": grid, "unit": unit}
+    typer.echo(convert(source, target, **{key: value for key, value in options.items() if value is not None}))
+
+
+@data_app.command("info")
+@_guard
+def data_info(name: SourceArgument) -> None:
+    """Describe a source: files, addresses, checksums, licence, citation and how to get it."""
+    from invbgc.datasets.fetch import local_path
+    from invbgc.datasets.sources import get_source
+
+    source = get_source(name)
+    typer.echo(f"{source.name}: {source.title}")
+    for label, text in (
+        ("version", source.version),
+        ("licence", source.licence),
+        ("cite", source.citation),
+        ("page", source.landing),
+        ("reader", source.reader or "none yet"),
+        ("note", source.note),
+    ):
+        if text:
+            typer.echo(f"  {label + ':':<10}{text}")
+    for file in source.files:
+        path = local_path(source, file)
+        typer.echo(f"  {file.name}{' (only when asked for by --file)' if file.optional else ''}")
+        typer.echo(f"    {'address:':<10}{' or '.join((file.url, *file.mirrors)) if file.url else 'none; by hand'}")
+        typer.echo(f"    {'checksum:':<10}{file.checksum or 'not published; recorded on first download'}")
+        typer.echo(f"    {'size:':<10}{_size(file.size)}")
+        typer.echo(f"    {'here:':<10}{path}{'' if path.exists() else ' (absent)'}")
+
+
+@data_app.command("fetch")
+@_guard
+def data_fetch(
+    name: SourceArgument,
+    file: Annotated[list[str] | None, typer.Option(help="Only this file of the source; may be repeated.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use what is here; never touch the network.")] = False,
+) -> None:
+    """Download a source into the cache, resuming what was begun, and check it."""
+    from invbgc.datasets.fetch import fetch
+    from invbgc.datasets.sources import get_source
+
+    source = get_source(name)
+    for path in fetch(source, file or (), offline=True if offline else None, progress=_tenths()):
+        typer.echo(path)
+    typer.echo(f"Licence: {source.licence}\nCite: {source.citation}")
+
+
+@data_app.command("cite")
+@_guard
+def data_cite(names: SourcesArgument = None) -> None:
+    """Print what to cite for the sources named (all where none is)."""
+    from invbgc.datasets.sources import cite
+
+    for name, citation in cite(names or ()).items():
+        typer.echo(f"{name}: {citation}")
+
+
+@data_app.command("verify")
+@_guard
+def data_verify(names: SourcesArgument = None) -> None:
+    """Compare files in the cache with their checksums.
+
+    Ends with status 1 where one does not fit, or one of a named source is absent.
+    """
+    from invbgc.datasets.fetch import cache_folder, verify
+
+    checks = verify(names or ())
+    shown = [check for check in checks if names or check.status != "absent"]
+    for check in shown:
+        typer.echo(f"{check.status:<9}{check.source}/{check.file}: {check.message}")
+    if not shown:
+        typer.echo(f"No source is in the cache {cache_folder()}.")
+    if any(check.status in ("failed", "absent") for check in shown):
+        raise typer.Exit(1)
+
+
+@data_app.command("check")
+@_guard
+def data_check(
+    file: Annotated[Path, typer.Argument(help="Dataset file (netCDF).")],
+    circulation: Annotated[
+        str, typer.Option("--circulation", "-c", help="Name or path of the circulation whose grid it is on.")
+    ] = "embedded",
+) -> None:
+    """Check a dataset file against the format and the grid of a circulation, and list what it holds."""
+    from invbgc.circulation import load_circulation
+    from invbgc.datasets.forcing import CONSTANTS, FIELDS_2D, FIELDS_3D
+    from invbgc.datasets.schema import open_dataset
+
+    grid = load_circulation(circulation).grid
+    forcing, observations = open_dataset(file, grid)
+    typer.echo(f"{file}: sound, on grid '{grid.name}' with {grid.n_wet} boxes.")
+    typer.echo(f"Forcing:\n  {'variable':<24}{'units':<16}{'least':>12}{'greatest':>12}")
+    for name, (unit, _) in {**FIELDS_3D, **FIELDS_2D}.items():
+        values = getattr(forcing, name)
+        typer.echo(f"  {name:<24}{unit:<16}{values.min():>12.5g}{values.max():>12.5g}")
+    typer.echo("Constants: " + ", ".join(f"{name} {getattr(forcing, name):.6g}" for name in CONSTANTS))
+    typer.echo(f"Observations:\n  {'tracer':<24}{'boxes':<16}{'mean, mmol m-3':>24}")
+    for name, data in observations.tracers.items():
+        typer.echo(f"  {name:<24}{data.count:<16}{data.mean:>24.6g}")
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "not stated"
+    return f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def _tenths() -> Callable[[str, int, int | None], None]:
+    """A progress callback that prints a line for every tenth of a file, or every 50 MB where the size is unknown."""
+    told: dict[str, int] = {}
+
+    def progress(name: str, done: int, total: int | None) -> None:
+        step = 10 * done // total if total else done // 50_000_000
+        if step != told.get(name):
+            told[name] = step
+            typer.echo(f"{name}: {_size(done)}{f' of {_size(total)}' if total else ''}", err=True)
+
+    return progress
 
 
 def check_lines(table: Any) -> tuple[list[str], bool]:

@@ -9,6 +9,9 @@ from tiny_result import tiny_result
 from typer.testing import CliRunner
 
 from invbgc import cli, run
+from invbgc.circulation import load_circulation
+from invbgc.datasets.idealised import idealised_forcing
+from invbgc.observations import Observations
 from invbgc.runfile import read_run
 
 
@@ -16,7 +19,16 @@ def invoke(*words: object):
     return CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
-@pytest.mark.parametrize("words", [[], ["init"], ["fit"], ["laplace"], ["report"], ["check"], ["info"], ["data"]])
+DATA_COMMANDS = ["list", "info", "fetch", "cite", "verify", "check"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([], ["init"], ["fit"], ["laplace"], ["report"], ["check"], ["info"], ["data"]),
+        *(["data", name] for name in DATA_COMMANDS),
+    ],
+)
 def test_help(words):
     result = invoke(*words, "--help")
     assert result.exit_code == 0
@@ -94,6 +106,28 @@ def test_info_and_data_list():
     listed = invoke("data", "list").output
     assert "embedded_8deg" in listed
     assert "wang2023_4deg" in listed
+    assert "glodap_2023" in listed
+
+
+def test_data_check_lists_a_sound_dataset_and_names_what_is_wrong(tmp_path):
+    path = tmp_path / "dataset.nc"
+    grid = load_circulation("few_box").grid
+    forcing = idealised_forcing(grid)
+    observed = {"DIP": forcing.phosphate, "DIC": 1950.0 + 130.0 * forcing.phosphate}
+    observations = Observations.from_fields(observed, grid)
+    dataset = forcing.to_dataset(grid).merge(observations.to_dataset(), combine_attrs="override")
+    dataset.to_netcdf(path)
+    sound = invoke("data", "check", path, "--circulation", "few_box")
+    assert sound.exit_code == 0, sound.stderr
+    assert f"sound, on grid '{grid.name}' with {grid.n_wet} boxes" in sound.output
+    rows = {line.split()[0]: line.split()[1:] for line in sound.output.splitlines() if line.startswith("  ")}
+    assert rows["DIC"] == [str(grid.n_wet), f"{observations.tracers['DIC'].mean:.6g}"]
+    assert rows["temperature"][0] == "degC"
+    dataset.drop_vars("salinity").to_netcdf(path)
+    wrong = invoke("data", "check", path, "-c", "few_box")
+    assert wrong.exit_code == 2
+    assert str(path) in wrong.stderr and "no variable 'salinity'" in wrong.stderr
+    assert invoke("data", "check", tmp_path / "no.nc", "-c", "few_box").exit_code == 2
 
 
 def test_report_of_a_folder(tmp_path):
@@ -133,3 +167,13 @@ def test_help_needs_no_heavy_module():
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "matplotlib" not in answer
     assert "invbgc.models.pco.model" not in answer
+
+
+def test_data_convert_writes_a_circulation_that_loads(tmp_path):
+    target = tmp_path / "boxes.nc"
+    result = invoke("data", "convert", "few_box", target)
+    assert result.exit_code == 0, result.stderr
+    assert "22 wet boxes" in result.output
+    assert load_circulation(target).grid.n_wet == 22
+    again = invoke("data", "convert", "few_box", target, "--unit", "yr-1")
+    assert again.exit_code == 2 and "unit" in again.stderr

@@ -22,8 +22,13 @@ REGISTRY = {
 READERS = {
     ".nc": "invbgc.circulation.netcdf:read_circulation",
     ".npz": "invbgc.circulation.ocim:read_ocim2_operator",
+    ".mat": "invbgc.circulation.matlab:read_matlab",
+    ".jld2": "invbgc.circulation.aibecs:read_aibecs",
 }
 """Suffix of a path -> "module:function"; the function takes the path and the options."""
+
+FOLDER_READER = "invbgc.circulation.tmm:read_tmm"
+"""Reader of a folder: matrices of the transport matrix method."""
 
 
 def load_circulation(name_or_path: str | Path, **options: Any) -> Circulation:
@@ -31,7 +36,8 @@ def load_circulation(name_or_path: str | Path, **options: Any) -> Circulation:
 
     Args:
         name_or_path: a name of `REGISTRY`, the path of a netCDF file in the schema of
-            `invbgc.circulation.netcdf`, or of an npz file with an operator on the OCIM2 grid.
+            `invbgc.circulation.netcdf`, of an npz file with an operator on the OCIM2 grid, of a MATLAB file of
+            OCIM, of a `.jld2` archive of AIBECS, or of a folder of the transport matrix method.
         **options: passed to the builder or reader.
 
     Returns:
@@ -52,10 +58,12 @@ def load_circulation(name_or_path: str | Path, **options: Any) -> Circulation:
     suffix = Path(key).suffix
     if suffix in READERS:
         return _function(READERS[suffix])(key, **options)
+    if Path(key).is_dir():
+        return _function(FOLDER_READER)(key, **options)
     near = difflib.get_close_matches(key, REGISTRY, n=1)
     raise InputError(
         f"Circulation '{key}' is unknown{f'; did you mean {near[0]!r}?' if near else '.'} Known names: "
-        f"{', '.join(REGISTRY)}; or give a path that ends in {' or '.join(READERS)}."
+        f"{', '.join(REGISTRY)}; or give a folder of transport matrices, or a path that ends in {' or '.join(READERS)}."
     )
 
 
