@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from invbgc import cli
 from invbgc.datasets import fetch as fetching
 from invbgc.datasets.fetch import RECORD_NAME, cache_folder, fetch, is_offline, is_present, local_path, verify
-from invbgc.datasets.sources import SOURCES, Source, SourceFile, cite, get_source, source_of
+from invbgc.datasets.source_record import Source, SourceFile
+from invbgc.datasets.sources import SOURCES, cite, get_source, source_of
 from invbgc.errors import InputError
 
 DATA = bytes(range(256)) * 4000  # 1,024,000 bytes: several blocks

@@ -20,7 +20,8 @@ from typing import IO, Any, Literal
 
 import pooch
 
-from invbgc.datasets.sources import SOURCES, Source, SourceFile, get_source
+from invbgc.datasets.source_record import Source, SourceFile
+from invbgc.datasets.sources import SOURCES, get_source
 from invbgc.errors import InputError
 
 try:
