@@ -49,6 +49,7 @@ _OCIM2 = (
 
 
 def circulations() -> list[Source]:
+    """Records of OCIM0, OCIM1, OCIM2 and of transport matrices that users hold themselves."""
     ocim2 = [
         Source(
             name=f"ocim2_{variant.lower()}",

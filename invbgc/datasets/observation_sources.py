@@ -28,6 +28,7 @@ def _glodap(year: int, accession: str, sha256: str, citation: str, size: int | N
 
 
 def bottles() -> list[Source]:
+    """Records of bottle compilations and sediment-trap tables."""
     return [
         _glodap(
             2021,
@@ -152,6 +153,7 @@ def _woa(year: int, sizes: Sequence[int | None], citation: str) -> Source:
 
 
 def climatologies() -> list[Source]:
+    """Records of gridded fields: hydrography, net primary production, gas exchange, surface temperature."""
     return [
         _woa(
             2018,
@@ -220,6 +222,7 @@ def climatologies() -> list[Source]:
 
 
 def atmosphere() -> list[Source]:
+    """Records of atmospheric histories: CO2, its isotopes, and chlorofluorocarbons."""
     co2 = "mole_fraction_of_carbon_dioxide_in_air_input4MIPs_GHGConcentrations_CMIP_UoM-CMIP-1-1-0_gr3-GMNHSH"
     folder = "GHGConc/CMIP/mon/atmos/UoM-CMIP-1-1-0/GHGConc/gr3-GMNHSH/v20160701"
     return [

@@ -1,10 +1,13 @@
 """What is recorded about external data: a source and its files.
 
-A URL of None means that no stable address of the file is known, or that its terms ask users to get it themselves; `note`
-says how. A checksum of None means that none is published; the sum is then recorded on first download and compared later.
+A URL of None means that no stable address of the file is known, or that its terms ask users to get it
+themselves; `note` says how. A checksum of None means that none is published; the sum is then recorded on first
+download and compared later.
 """
 
 from dataclasses import dataclass
+
+from invbgc.errors import InputError
 
 MEGABYTE = 1_000_000
 """Bytes of a megabyte; sizes published in megabytes are rounded to it."""
