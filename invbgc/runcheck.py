@@ -6,7 +6,8 @@ from pathlib import Path
 from invbgc.errors import InputError
 from invbgc.models.pco.parameters import pco_parameters
 from invbgc.parameters import ParameterTable
-from invbgc.runfile import CIRCULATIONS, DATASETS, TRACERS, RunFile, join_problems, nearest
+from invbgc.runfile import CIRCULATIONS, DATASETS, TRACERS, RunFile
+from invbgc.tomlfile import join_problems, nearest
 from invbgc.transforms import TRANSFORMS
 
 

@@ -4,18 +4,16 @@ Each field below is declared once, with its default and its description; the dec
 checks it and writes the commented template of ``invbgc init``.
 """
 
-import difflib
-import re
 import textwrap
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from invbgc.constants import PREINDUSTRIAL_PCO2
 from invbgc.errors import InputError
+from invbgc.tomlfile import Section, nearest, read_toml, write_text
 
 TRACERS = ("DIP", "DIC", "ALK", "O2", "DOC")
 """Observed tracers, in the order of the misfit terms."""
@@ -39,11 +37,7 @@ Tracer = Literal["DIP", "DIC", "ALK", "O2", "DOC"]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class RunSection(_Section):
+class RunSection(Section):
     """What the run is called and where it writes."""
 
     name: str = Field(default="embedded", min_length=1, description="Title of the run, printed on the report.")
@@ -54,7 +48,7 @@ class RunSection(_Section):
     seed: int = Field(default=0, ge=0, description="Seed of every random number drawn.")
 
 
-class CirculationSection(_Section):
+class CirculationSection(Section):
     """The ocean circulation: the transport operator and its grid."""
 
     name: str = Field(
@@ -67,7 +61,7 @@ class CirculationSection(_Section):
     )
 
 
-class DatasetSection(_Section):
+class DatasetSection(Section):
     """The forcing fields and the observations."""
 
     name: str = Field(
@@ -87,7 +81,7 @@ class DatasetSection(_Section):
     )
 
 
-class ModelSection(_Section):
+class ModelSection(Section):
     """Choices within the phosphorus, carbon and oxygen model."""
 
     labile: Literal["off", "satellite_residual"] = Field(
@@ -121,7 +115,7 @@ class ModelSection(_Section):
     pco2_atm: Positive = Field(default=PREINDUSTRIAL_PCO2, description="Atmospheric pCO2, uatm.")
 
 
-class ParametersSection(_Section):
+class ParametersSection(Section):
     """Where the parameters start and which stay fixed."""
 
     start: str = Field(
@@ -134,7 +128,7 @@ class ParametersSection(_Section):
     )
 
 
-class ObservationsSection(_Section):
+class ObservationsSection(Section):
     """Which tracers the model is compared with, and how much each counts."""
 
     tracers: tuple[Tracer, ...] = Field(default=TRACERS, min_length=1, description="Tracers in the misfit.")
@@ -144,7 +138,7 @@ class ObservationsSection(_Section):
     )
 
 
-class SolverSection(_Section):
+class SolverSection(Section):
     """The sparse direct solver."""
 
     backend: Literal["auto", "superlu", "pardiso"] = Field(
@@ -152,7 +146,7 @@ class SolverSection(_Section):
     )
 
 
-class FitSection(_Section):
+class FitSection(Section):
     """The search for the most probable parameters."""
 
     method: Literal["newton", "optax"] = Field(
@@ -165,7 +159,7 @@ class FitSection(_Section):
     )
 
 
-class LaplaceSection(_Section):
+class LaplaceSection(Section):
     """The Gaussian approximation that gives the error bars."""
 
     scaling: Literal["authors", "all", "effective"] = Field(
@@ -174,7 +168,7 @@ class LaplaceSection(_Section):
     )
 
 
-class RunFile(_Section):
+class RunFile(Section):
     """A whole run; every section has defaults, so that an empty file is the embedded run."""
 
     run: RunSection = RunSection()
@@ -215,26 +209,6 @@ PRESET_MEANINGS = {
 """What each preset is, for lists."""
 
 
-def nearest(word: str, valid: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
-    """Say which valid names a mistyped one may have meant, then list all.
-
-    Args:
-        word: what was found.
-        valid: the names that would have been accepted.
-        aliases: other names the user may know, and the valid name of each.
-
-    Returns:
-        A sentence such as ``Did you mean 'labile'? Valid: labile, c_to_p.``
-    """
-    names = list(dict.fromkeys(valid))
-    folded = {name.casefold(): name for name in names}
-    close = difflib.get_close_matches(word.casefold(), folded, n=2, cutoff=0.55)
-    meant = [folded[name] for name in close]
-    meant += [name for alias, name in (aliases or {}).items() if alias == word and name not in meant]
-    hint = f"Did you mean {' or '.join(repr(name) for name in meant)}? " if meant else ""
-    return f"{hint}Valid: {', '.join(names)}."
-
-
 def preset(name: str) -> RunFile:
     """Return a ready-made run.
 
@@ -264,22 +238,7 @@ def read_run(path: str | Path) -> RunFile:
     Raises:
         InputError: the file is missing, is not TOML, or holds an unknown key or a wrong value.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(f"cannot read the run file {path}: {reason}. Write one with: invbgc init {path}") from error
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}.") from error
-    try:
-        run = RunFile.model_validate(content)
-    except ValidationError as error:
-        problems = [_explain(item, text, path) for item in error.errors()]
-        raise InputError(join_problems(problems)) from error
-    return _with_folder(run, path.resolve().parent)
+    return _with_folder(read_toml(path, RunFile, "run file", "invbgc init"), Path(path).resolve().parent)
 
 
 def write_template(path: str | Path, name: str = "embedded", overwrite: bool = False) -> Path:
@@ -296,16 +255,7 @@ def write_template(path: str | Path, name: str = "embedded", overwrite: bool = F
     Raises:
         InputError: the preset is unknown, or the file exists, or its folder cannot be written.
     """
-    path = Path(path)
-    text = to_toml(preset(name))
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already; choose another name, or overwrite it with --force.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}.") from error
-    return path
+    return write_text(path, to_toml(preset(name)), overwrite)
 
 
 def to_toml(run: RunFile, comments: bool = True) -> str:
@@ -353,50 +303,6 @@ def _with_folder(run: RunFile, folder: Path) -> RunFile:
     if Path(run.parameters.start).suffix:
         updates["parameters"] = run.parameters.model_copy(update={"start": str(folder / run.parameters.start)})
     return run.model_copy(update=updates)
-
-
-def _explain(item: Any, text: str, path: Path) -> str:
-    """Turn one finding of the validator into a sentence with place and remedy."""
-    location = [str(part) for part in item["loc"]]
-    section, key = location[0], location[1] if len(location) > 1 else ""
-    found = item.get("input")
-    line = _line_of(text, section, key)
-    place = f"{path}{f', line {line}' if line else ''}"
-    if item["type"] == "extra_forbidden":
-        if not key:
-            return f"{place}: there is no section [{section}]. {nearest(section, RunFile.model_fields)}"
-        kind = RunFile.model_fields[section].annotation
-        valid = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
-        return f"{place}, [{section}]: unknown key {key!r}. {nearest(key, valid)}"
-    if item["type"] == "literal_error":
-        choices = re.findall(r"'([^']+)'|(\d+)", item["ctx"]["expected"])
-        valid = [word or number for word, number in choices]
-        if location[-1] == "[key]":
-            found = location[-2]
-        return f"{place}, [{section}] {key}: {found!r} is not a choice. {nearest(str(found), valid)}"
-    message = str(item["msg"]).removeprefix("Input ").rstrip(".")
-    return f"{place}, [{section}]{f' {key}' if key else ''}: found {found!r}; it {message}."
-
-
-def _line_of(text: str, section: str, key: str) -> int | None:
-    """Find the line of a key (or of a section) in the text, to point the user at it."""
-    current = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[+\s*([^\]\s]+)\s*\]", line)
-        if header:
-            current = header.group(1)
-            if not key and current == section:
-                return number
-        elif key and current == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
-            return number
-    return None
-
-
-def join_problems(problems: list[str]) -> str:
-    """Put the problems found into one message, numbered when there are several."""
-    if len(problems) == 1:
-        return problems[0]
-    return f"{len(problems)} problems:\n" + "\n".join(f"  {number}. {text}" for number, text in enumerate(problems, 1))
 
 
 def _choices(annotation: Any) -> str:

@@ -6,7 +6,8 @@ import xarray as xr
 from invbgc.errors import InputError
 from invbgc.models.pco.parameters import pco_parameters
 from invbgc.runcheck import validate_run
-from invbgc.runfile import PRESETS, RunFile, nearest, preset, read_run, to_toml, write_template
+from invbgc.runfile import PRESETS, RunFile, preset, read_run, to_toml, write_template
+from invbgc.tomlfile import nearest
 
 
 def message(tmp_path, text: str) -> str:
