@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from invbgc.circulation import load_circulation
 from invbgc.circulation.ocim import read_ocim2_grid
 from invbgc.datasets.binning import Binning
-from invbgc.datasets.bottles import DOM_DENSITY, read_dom_bottles
+from invbgc.datasets.bottle_files import DOM_DENSITY, read_dom_bottles
 from invbgc.datasets.gridding import BinnedBottles, Rule, bin_bottles
 from invbgc.datasets.wang2023 import CITATION, DOC_FILE, SourceFiles
 from invbgc.errors import InputError

@@ -144,13 +144,13 @@ def info() -> None:
 @_guard
 def data_list() -> None:
     """List circulations, datasets with their terms, presets, and the external sources that can be fetched."""
-    from invbgc.datasets.fetch import cache_folder, is_present
     from invbgc.datasets.registry import list_datasets
-    from invbgc.datasets.sources import SOURCES
     from invbgc.runfile import CIRCULATIONS, DATASETS, PRESET_MEANINGS
+    from invbgc.sources.cache import cache_folder, is_present
+    from invbgc.sources.registry import SOURCES
 
     for title, names, elsewhere in (
-        ("Circulations", CIRCULATIONS, "or the path of a .nc or .npz file"),
+        ("Circulations", CIRCULATIONS, "or a source below, or the path of a .nc, .npz, .mat or .jld2 file"),
         ("Datasets", DATASETS, "or the path of a .nc file"),
         ("Presets", PRESET_MEANINGS, "for invbgc init --preset"),
     ):
@@ -178,17 +178,18 @@ def data_convert(
 ) -> None:
     """Convert a circulation to the netCDF format of this project, audited and read back."""
     from invbgc.circulation.convert import convert
+    from invbgc.sources import located
 
     options = {"grid": grid, "unit": unit}
-    typer.echo(convert(source, target, **{key: value for key, value in options.items() if value is not None}))
+    typer.echo(convert(located(source), target, **{key: value for key, value in options.items() if value is not None}))
 
 
 @data_app.command("info")
 @_guard
 def data_info(name: SourceArgument) -> None:
     """Describe a source: files, addresses, checksums, licence, citation and how to get it."""
-    from invbgc.datasets.fetch import local_path
-    from invbgc.datasets.sources import get_source
+    from invbgc.sources.cache import local_path
+    from invbgc.sources.registry import get_source
 
     source = get_source(name)
     typer.echo(f"{source.name}: {source.title}")
@@ -219,8 +220,8 @@ def data_fetch(
     offline: Annotated[bool, typer.Option("--offline", help="Use what is here; never touch the network.")] = False,
 ) -> None:
     """Download a source into the cache, resuming what was begun, and check it."""
-    from invbgc.datasets.fetch import fetch
-    from invbgc.datasets.sources import get_source
+    from invbgc.sources.cache import fetch
+    from invbgc.sources.registry import get_source
 
     source = get_source(name)
     for path in fetch(source, file or (), offline=True if offline else None, progress=_tenths()):
@@ -232,7 +233,7 @@ def data_fetch(
 @_guard
 def data_cite(names: SourcesArgument = None) -> None:
     """Print what to cite for the sources named (all where none is)."""
-    from invbgc.datasets.sources import cite
+    from invbgc.sources.registry import cite
 
     for name, citation in cite(names or ()).items():
         typer.echo(f"{name}: {citation}")
@@ -245,7 +246,7 @@ def data_verify(names: SourcesArgument = None) -> None:
 
     Ends with status 1 where one does not fit, or one of a named source is absent.
     """
-    from invbgc.datasets.fetch import cache_folder, verify
+    from invbgc.sources.cache import cache_folder, verify
 
     checks = verify(names or ())
     shown = [check for check in checks if names or check.status != "absent"]
@@ -255,6 +256,32 @@ def data_verify(names: SourcesArgument = None) -> None:
         typer.echo(f"No source is in the cache {cache_folder()}.")
     if any(check.status in ("failed", "absent") for check in shown):
         raise typer.Exit(1)
+
+
+@data_app.command("recipe")
+@_guard
+def data_recipe(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.toml"),
+    template: Annotated[str, typer.Option(help="Ready-made recipe to start from: wang2023 or glodap_woa.")] = (
+        "wang2023"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a recipe for a dataset file, explained line by line."""
+    from invbgc.datasets.recipe import write_recipe
+
+    written = write_recipe(path, template, overwrite=force)
+    typer.echo(f"Wrote {written}. Edit it, then: invbgc data prepare {written}")
+
+
+@data_app.command("prepare")
+@_guard
+def data_prepare(recipe: Annotated[Path, typer.Argument(help="Recipe (TOML); invbgc data recipe writes one.")]) -> None:
+    """Make one dataset file for an ocean: bin bottles, regrid climatologies, derive what follows, check, write."""
+    from invbgc.datasets.prepare import prepare
+    from invbgc.datasets.recipe import read_recipe
+
+    prepare(read_recipe(recipe), recipe, progress=typer.echo)
 
 
 @data_app.command("check")

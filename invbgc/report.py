@@ -350,6 +350,10 @@ def _provenance(result: xr.Dataset) -> str:
     }
     rows = [[_safe(key), _safe(value)] for key, value in record.items() if not isinstance(value, dict | list)]
     content = _table(["item", "value"], rows, text=(0, 1), wide=(1,)) if rows else ""
+    citations = json.loads(str(result.attrs.get("citations", "[]")))
+    if citations:
+        items = "".join(f"<li>{_safe(citation)}</li>" for citation in citations)
+        content += f"<h3>What to cite for the circulation and the data</h3><ul>{items}</ul>"
     if "licence" in result.attrs:
         content += f'<p class="note">Licence of the data: {_safe(result.attrs["licence"])}</p>'
     nested = {key: value for key, value in record.items() if isinstance(value, dict | list)}

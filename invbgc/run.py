@@ -103,7 +103,11 @@ def fit(
             method=run.fit.method,
         )
         tell(f"{found.status}: {found.message}")
-        attrs = {"run_name": run.run.name, "data_source": _provenance(posterior.observations.attrs)}
+        attrs = {
+            "run_name": run.run.name,
+            "data_source": _provenance(posterior.observations.attrs),
+            "citations": json.dumps(_citations(posterior)),
+        }
         if _coarsening_factor(run) > 1:
             attrs["twin_note"] = "they were averaged from a finer grid, whose model is not the one fitted here"
         path = found.save(
@@ -135,7 +139,7 @@ def laplace(run: RunFile, source: Path | None = None) -> Path:
     path = run.run.output / RESULT_NAME
     stored = open_result(path)
     found = Fit.load(path)
-    kept = ("run_name", "data_source", "twin_note")
+    kept = ("run_name", "data_source", "citations", "twin_note")
     truth = zip(stored["parameter_name"].values.astype(str), stored["truth"].values, strict=True)
     return found.save(
         path,
@@ -199,9 +203,11 @@ def _ocean(run: RunFile) -> "tuple[Circulation, Forcing, Observations]":
     from invbgc.circulation import coarsen, coarsening, load_circulation
     from invbgc.datasets.coarsened import coarsen_dataset
     from invbgc.datasets.registry import load_dataset
+    from invbgc.sources import located
 
     section, factor = run.dataset, _coarsening_factor(run)
-    fine = load_circulation("embedded" if run.circulation.name == "embedded_8deg" else run.circulation.name)
+    name = "embedded" if run.circulation.name == "embedded_8deg" else run.circulation.name
+    fine = load_circulation(located(name))
     circulation = fine if factor == 1 else coarsen(fine, factor, factor)
     options = {key: value for key, value in section.model_dump(exclude={"name"}).items() if value is not None}
     if section.name == "wang2023":
@@ -261,8 +267,19 @@ def _provenance(attrs: Mapping[str, Any]) -> str:
     return str(attrs.get("title", attrs.get("source", "not stated")))
 
 
+def _citations(posterior: "Posterior") -> list[str]:
+    """What to cite for the circulation, forcing and observations of a run, each once."""
+    found: list[str] = []
+    for attrs in (posterior.model.circulation.attrs, posterior.model.forcing.attrs, posterior.observations.attrs):
+        found += json.loads(attrs["citations"]) if "citations" in attrs else []
+        found += [str(attrs["citation"])] if "citation" in attrs else []
+    return list(dict.fromkeys(found))
+
+
 def _inputs(run: RunFile, source: Path | None) -> list[Path]:
-    named = [Path(run.circulation.name), Path(run.dataset.name), Path(run.parameters.start)]
+    from invbgc.sources import located
+
+    named = [located(run.circulation.name), Path(run.dataset.name), Path(run.parameters.start)]
     files = [path for path in named if path.suffix and path.is_file()]
     if run.dataset.name == "wang2023" and run.dataset.source is not None:
         from invbgc.datasets.wang2023 import FILES, find_file

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from invbgc.circulation.registry import READERS
 from invbgc.errors import InputError
 from invbgc.models.pco.parameters import pco_parameters
 from invbgc.parameters import ParameterTable
 from invbgc.runfile import CIRCULATIONS, DATASETS, TRACERS, RunFile
+from invbgc.sources import SOURCES, located
 from invbgc.tomlfile import join_problems, nearest
 from invbgc.transforms import TRANSFORMS
 
@@ -60,12 +62,16 @@ def _check_circulation(run: RunFile, where: str | Path) -> list[str]:
     name = run.circulation.name
     if name in CIRCULATIONS:
         return []
-    path = Path(name)
+    place = f"{where}, [circulation] name"
+    try:
+        path = located(name)
+    except InputError as error:
+        return [f"{place}: {error}"]
     if not path.suffix:
-        return [f"{where}, [circulation] name: no circulation is called {name!r}. {nearest(name, CIRCULATIONS)}"]
-    if path.suffix not in (".nc", ".npz"):
-        return [f"{where}, [circulation] name: {name} is not a .nc or .npz file."]
-    return [] if path.is_file() else [f"{where}, [circulation] name: the file {name} does not exist."]
+        return [f"{place}: no circulation is called {name!r}. {nearest(name, (*CIRCULATIONS, *SOURCES))}"]
+    if path.suffix not in READERS:
+        return [f"{place}: {name} is not a {', '.join(READERS)} file; invbgc data convert makes one of a folder."]
+    return [] if path.is_file() else [f"{place}: the file {name} does not exist."]
 
 
 def _check_dataset(run: RunFile, where: str | Path) -> list[str]:

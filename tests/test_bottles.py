@@ -6,15 +6,8 @@ import gsw
 import numpy as np
 import pytest
 
-from invbgc.datasets.bottles import (
-    GLODAP_COLUMNS,
-    Bottles,
-    Step,
-    decimal_year,
-    read_dom_bottles,
-    read_glodap_bottles,
-    seawater_density,
-)
+from invbgc.datasets.bottle_files import GLODAP_COLUMNS, decimal_year, read_dom_bottles, read_glodap_bottles
+from invbgc.datasets.bottles import Bottles, Step, seawater_density
 from invbgc.errors import InputError
 
 DOM_HEADER = "month,lon,lat,depth,DONt_obs,DOPt_obs,DOCt_obs"

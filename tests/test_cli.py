@@ -19,7 +19,18 @@ def invoke(*words: object):
     return CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
-DATA_COMMANDS = ["list", "info", "fetch", "cite", "verify", "check"]
+def write_dataset(path, observed: dict[str, tuple[float, float]]):
+    """A dataset on the few-box ocean; each tracer is observed as a + b phosphate."""
+    grid = load_circulation("few_box").grid
+    forcing = idealised_forcing(grid)
+    fields = {name: a + b * forcing.phosphate for name, (a, b) in observed.items()}
+    observations = Observations.from_fields(fields, grid)
+    dataset = forcing.to_dataset(grid).merge(observations.to_dataset(), combine_attrs="override")
+    dataset.to_netcdf(path)
+    return dataset, observations
+
+
+DATA_COMMANDS = ["list", "info", "fetch", "cite", "verify", "check", "convert", "recipe", "prepare"]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +77,11 @@ def test_missing_run_file_and_result(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="interrupts by a POSIX signal")
 def test_ctrl_c_during_a_fit_and_resumption(tmp_path):
+    observed = {"DIC": (1950.0, 130.0), "ALK": (2300.0, 30.0), "O2": (280.0, -60.0), "DOC": (70.0, -12.0)}
+    write_dataset(tmp_path / "dataset.nc", {"DIP": (0.0, 1.0)} | observed)
     (tmp_path / "run.toml").write_text(
-        "[circulation]\nname = 'embedded_8deg'\n[run]\noutput = 'out'\n[fit]\nmax_evaluations = 2\n"
+        "[circulation]\nname = 'few_box'\n[dataset]\nname = 'dataset.nc'\n[run]\noutput = 'out'\n"
+        "[fit]\nmax_evaluations = 2\n"
     )
     command = [sys.executable, "-m", "invbgc", "fit", str(tmp_path / "run.toml")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -111,12 +125,8 @@ def test_info_and_data_list():
 
 def test_data_check_lists_a_sound_dataset_and_names_what_is_wrong(tmp_path):
     path = tmp_path / "dataset.nc"
-    grid = load_circulation("few_box").grid
-    forcing = idealised_forcing(grid)
-    observed = {"DIP": forcing.phosphate, "DIC": 1950.0 + 130.0 * forcing.phosphate}
-    observations = Observations.from_fields(observed, grid)
-    dataset = forcing.to_dataset(grid).merge(observations.to_dataset(), combine_attrs="override")
-    dataset.to_netcdf(path)
+    dataset, observations = write_dataset(path, {"DIP": (0.0, 1.0), "DIC": (1950.0, 130.0)})
+    grid = observations.grid
     sound = invoke("data", "check", path, "--circulation", "few_box")
     assert sound.exit_code == 0, sound.stderr
     assert f"sound, on grid '{grid.name}' with {grid.n_wet} boxes" in sound.output

@@ -13,11 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from invbgc import cli
-from invbgc.datasets import fetch as fetching
-from invbgc.datasets.fetch import RECORD_NAME, cache_folder, fetch, is_offline, is_present, local_path, verify
-from invbgc.datasets.source_record import Source, SourceFile
-from invbgc.datasets.sources import SOURCES, cite, get_source, source_of
 from invbgc.errors import InputError
+from invbgc.sources import cache as caching
+from invbgc.sources import download
+from invbgc.sources.cache import RECORD_NAME, cache_folder, fetch, is_offline, is_present, local_path, verify
+from invbgc.sources.record import Source, SourceFile
+from invbgc.sources.registry import SOURCES, cite, get_source, source_of
 
 DATA = bytes(range(256)) * 4000  # 1,024,000 bytes: several blocks
 
@@ -235,7 +236,7 @@ def test_attempts_are_limited_and_a_missing_file_is_not_asked_for_again(server, 
 def test_the_wait_is_doubled(server, monkeypatch):
     server.script = [500] * 3
     waits = []
-    monkeypatch.setattr(fetching.time, "sleep", waits.append)
+    monkeypatch.setattr(download.time, "sleep", waits.append)
     fetch(source(server.url), wait=1.5)
     assert waits == [1.5, 3.0, 6.0]
 
@@ -279,7 +280,7 @@ def test_one_process_at_a_time(server, cache):
     record = source(server.url)
     part = cache / "toy" / "toy.bin.part"
     part.parent.mkdir(parents=True)
-    with fetching._locked(part, record), pytest.raises(InputError, match="another process is downloading"):
+    with caching._locked(part, record), pytest.raises(InputError, match="another process is downloading"):
         get(record)
 
 

@@ -43,6 +43,7 @@ class CarbonateSystem(NamedTuple):
     carbonate: jax.Array
 
 
+@jax.jit
 def carbonate(
     dic: ArrayLike,
     alk: ArrayLike,
@@ -89,6 +90,7 @@ def carbonate(
     )
 
 
+@jax.jit
 def co2_star(dic: ArrayLike, alk: ArrayLike, constants: EquilibriumConstants) -> jax.Array:
     """[CO2*] = DIC / (1 + K1/[H] + K1 K2/[H]^2), for constants computed beforehand.
 

@@ -77,6 +77,7 @@ class EquilibriumConstants(NamedTuple):
     silicate: jax.Array
 
 
+@jax.jit
 def equilibrium_constants(
     temperature: ArrayLike,
     salinity: ArrayLike,

@@ -23,6 +23,7 @@ from invbgc.circulation.core import Circulation
 from invbgc.circulation.detect import candidate_positions, cell_edges, detect_circulation, grid_with_volume
 from invbgc.errors import InputError
 from invbgc.grid import OceanGrid
+from invbgc.sources.registry import provenance
 
 MATRIX_FIELDS = ("m", "n", "colptr", "rowval", "nzval")
 """Fields of a Julia SparseMatrixCSC."""
@@ -83,7 +84,7 @@ def read_aibecs(
             f"{', '.join(MATRIX_FIELDS)}."
         )
     ocean, south_first = _grid(structure, path, grid)
-    attrs = {"source": path.name, "licence": "that of the file"}
+    attrs = provenance(path)
     positions = candidate_positions(ocean.wet, order, south_first)
     return detect_circulation(
         _matrix(operator, path), ocean, f"AIBECS archive {path}, {matrix}", positions, sign, unit, attrs

@@ -38,6 +38,7 @@ from invbgc.circulation.detect import (
 from invbgc.circulation.ocim import COLUMN_MAJOR
 from invbgc.errors import InputError
 from invbgc.grid import OceanGrid
+from invbgc.sources.registry import provenance
 
 OPERATORS = ("TR", "T")
 """Names under which files hold the operator."""
@@ -142,7 +143,7 @@ def read_matlab(
     ocean = _grid(content, path) if grid is None else grid
     if not isinstance(ocean, OceanGrid):
         ocean = read_grid_file(ocean)
-    attrs = {"source": path.name, "licence": "that of the file"}
+    attrs = provenance(path)
     positions = candidate_positions(ocean.wet, order)
     return detect_circulation(content[name], ocean, f"MATLAB file {path}, {name}", positions, sign, unit, attrs)
 

@@ -17,12 +17,13 @@ from invbgc.circulation.core import Circulation, to_house_order, wet_positions
 from invbgc.constants import EARTH_RADIUS
 from invbgc.errors import InputError, InvbgcError
 from invbgc.grid import OceanGrid, regular_edges
+from invbgc.sources.registry import provenance
 
 COLUMN_MAJOR = ("depth", "longitude", "latitude")
 """Wet order of the OCIM2 files, slowest dimension first."""
 
 BASINS = ("ATL", "PAC", "IND", "ARC", "MED")
-"""Names of the basin masks."""
+"""Names of the basin masks; as labels they are 1 to 5."""
 
 VOLUME_TOLERANCE = 1e-6
 """Relative difference allowed between the volumes of a file and area times thickness."""
@@ -120,7 +121,7 @@ def read_ocim2_operator(
         matrix = sparse.csr_array(parts, shape=(size, size))
     except ValueError as error:
         raise InputError(f"Transport operator {path}: not a CSR matrix of {size} rows ({error}).") from error
-    attrs = {"source": path.name, "source_order": " ".join(order), "licence": "that of the file"}
+    attrs = provenance(path) | {"source_order": " ".join(order)}
     try:
         return Circulation(grid, to_house_order(matrix, wet, order), path.stem, attrs)
     except InvbgcError as error:

@@ -30,6 +30,7 @@ from invbgc.circulation.matlab import read_mat
 from invbgc.circulation.petsc import read_petsc_matrix
 from invbgc.errors import InputError
 from invbgc.grid import OceanGrid
+from invbgc.sources.registry import get_source
 
 PROPAGATOR_TOLERANCE = 1e-3
 """How near the row sums of a matrix must be to one (propagator) or, times a second, to zero (tendency)."""
@@ -149,7 +150,11 @@ def _read(
     explicit, implicit, step = _matrices(folder, config, content, time_step, annual, grid.n_wet)
     mean = _annual_mean(explicit, implicit, step)
     months = f"{len(explicit)} explicit and {len(implicit)} implicit matrices, step {step:g} s"
-    attrs = {"source": f"{folder.name} ({months})", "licence": "that of the files"}
+    attrs = {
+        "source": f"{folder.name} ({months})",
+        "licence": "that of the files",
+        "citation": get_source("tmm").citation,
+    }
     ocean = detect_circulation(mean, grid, f"TMM folder {folder}", positions, None, unit, attrs)
     found = ocean.attrs["source_sign"], ocean.attrs["source_unit"]
     if found != ("convergence", "s-1") or any(np.median(matrix.diagonal()) > 0.0 for matrix in explicit):

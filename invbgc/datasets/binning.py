@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from invbgc.constants import EARTH_RADIUS
 from invbgc.errors import InputError
@@ -135,6 +136,31 @@ class Binning:
         mean = self._mean(values)
         return self.target.pack(fill_gaps(mean, self.target)), ~np.isfinite(self.target.pack(mean))
 
+    def labels(self, values: np.ndarray) -> np.ndarray:
+        """Regions on the target grid: the label that fills the largest volume of each box.
+
+        A box that overlaps no labelled box takes the label of the nearest one in its layer, or, in a layer without
+        any, of the box above.
+
+        Args:
+            values: [n_wet of the source] integers, 0 for no label.
+
+        Returns:
+            [n_wet of the target] integers.
+
+        Raises:
+            InputError: no labelled box overlaps the first layer.
+        """
+        if self.same:
+            return np.array(values)
+        best, largest = np.zeros(self.target.shape, dtype=np.int64), np.zeros(self.target.shape)
+        for label in np.unique(values[values != 0]):
+            inside = np.zeros(self.source.shape)
+            inside[self.source.wet] = values == label
+            volume = self._sum(inside)
+            best, largest = np.where(volume > largest, label, best), np.maximum(volume, largest)
+        return self.target.pack(_nearest_labels(best, self.target))
+
     def surface_forcing(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Forcing of the sea surface: as `forcing`, from and to vectors [n_columns].
 
@@ -182,6 +208,28 @@ def fill_gaps(field: np.ndarray, grid: OceanGrid) -> np.ndarray:
             filled[k] = filled[k - 1]
         while np.isnan(filled[k][grid.wet[k]]).any():
             filled[k] = np.where(np.isnan(filled[k]), _neighbour_mean(filled[k], is_periodic(grid)), filled[k])
+    return filled
+
+
+def _nearest_labels(labels: np.ndarray, grid: OceanGrid) -> np.ndarray:
+    """Labels [nz, ny, nx] with the unlabelled wet cells of each layer given that of the nearest labelled cell."""
+    latitude, longitude = np.radians(grid.latitude)[:, None], np.radians(grid.longitude)[None]
+    position = np.stack(
+        np.broadcast_arrays(
+            np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)
+        ),
+        axis=-1,
+    )
+    filled = np.array(labels)
+    for k, layer in enumerate(filled):
+        known, wanted = layer != 0, grid.wet[k] & (layer == 0)
+        if not known.any():
+            if k == 0:
+                raise InputError(f"Grid '{grid.name}': no overlap of its first layer with the regions to be binned.")
+            filled[k] = filled[k - 1]
+        elif wanted.any():
+            _, nearest = KDTree(position[known]).query(position[wanted])
+            layer[wanted] = layer[known][nearest]
     return filled
 
 

@@ -76,7 +76,7 @@ class BinnedBottles:
         return int(np.count_nonzero(self.count))
 
     def to_dataset(self) -> xr.Dataset:
-        """Fields `observed_<name>`, `count_<name>`, `standard_error_<name>`, and the bottles along `bottle`."""
+        """Fields `observed_<name>`, `count_<name>`, `standard_error_<name>`, and the bottles along `bottle_<name>`."""
         parts = {
             f"observed_{self.name}": (self.mean, f"mean of the bottles: {self.name}", self.units),
             f"count_{self.name}": (self.count, f"number of bottles: {self.name}", "1"),
@@ -100,7 +100,8 @@ class BinnedBottles:
                 "value": (self.bottles.value, f"bottle: {self.name}", self.units),
             }
             for key, (values, text, unit) in entries.items():
-                result[f"bottle_{key}_{self.name}"] = ("bottle", values, {"long_name": text, "units": unit})
+                attrs = {"long_name": text, "units": unit}
+                result[f"bottle_{key}_{self.name}"] = (f"bottle_{self.name}", values, attrs)
         result.attrs = {
             "grid": self.grid.name,
             "source": self.source,

@@ -1,9 +1,10 @@
 """Gridded climatologies (WOA and the like) onto the boxes of any ocean, with every filled box reported."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -70,7 +71,12 @@ class Regridded:
         return f"{self.filled.sum()} of {self.filled.size} boxes filled from neighbours ({layers or 'none'}){copied}"
 
 
-def read_climatology(source: str | Path | xr.Dataset, variable: str) -> Climatology:
+def read_climatology(
+    source: str | Path | xr.Dataset,
+    variable: str,
+    select: Mapping[str, int | Literal["mean"]] | None = None,
+    missing_is: float | None = None,
+) -> Climatology:
     """A climatology from a netCDF file or dataset.
 
     Cell edges are those of the variable named in the attribute `bounds` of a coordinate, else midpoints between the
@@ -80,6 +86,8 @@ def read_climatology(source: str | Path | xr.Dataset, variable: str) -> Climatol
     Args:
         source: the file (times are not decoded) or a dataset.
         variable: its name in the file.
+        select: further dimension -> the entry taken, counted from 0, or "mean" (of the twelve months).
+        missing_is: value of cells without one; None leaves them to be filled from neighbours.
 
     Returns:
         the field with its grid.
@@ -103,7 +111,7 @@ def read_climatology(source: str | Path | xr.Dataset, variable: str) -> Climatol
     if variable not in content:
         raise InputError(f"{label}: no variable '{variable}'; found {', '.join(map(str, content.data_vars))}.")
     label = f"{label}, variable '{variable}'"
-    field = content[variable]
+    field = _selected(content[variable], select or {}, label)
     found = {
         axis: next((str(dim) for dim in field.dims if str(dim).lower() in names), None) for axis, names in NAMES.items()
     }
@@ -123,10 +131,27 @@ def read_climatology(source: str | Path | xr.Dataset, variable: str) -> Climatol
     values = field.transpose(*axes.values()).isel(order).values.astype(np.float64)
     if not np.isfinite(values).any():
         raise InputError(f"{label}: no finite value; expected numbers in the ocean and missing values on land.")
+    if missing_is is not None:
+        values = np.where(np.isfinite(values), values, missing_is)
     edges.setdefault("depth", np.array([0.0, 1.0]))
     values = values[None] if surface else values
     grid = _full_grid(values.shape, edges, variable)
     return Climatology(variable, str(field.attrs.get("units", "")), values, grid, surface)
+
+
+def _selected(field: xr.DataArray, select: Mapping[str, int | Literal["mean"]], label: str) -> xr.DataArray:
+    """One entry, or the mean, along some dimensions."""
+    for dimension, entry in select.items():
+        if dimension not in field.dims:
+            raise InputError(f"{label}: no dimension '{dimension}' to select from; found {field.dims}.")
+        length = field.sizes[dimension]
+        if entry == "mean":
+            field = field.mean(dimension, keep_attrs=True)
+        elif 0 <= entry < length:
+            field = field.isel({dimension: entry})
+        else:
+            raise InputError(f"{label}: entry {entry} of '{dimension}'; expected 0 to {length - 1}.")
+    return field
 
 
 def _edges(content: xr.Dataset, name: str, axis: str, label: str) -> tuple[np.ndarray, slice]:

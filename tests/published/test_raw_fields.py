@@ -9,7 +9,7 @@ import xarray as xr
 
 from data_prep.doc import make, reference_doc
 from invbgc.circulation.ocim import read_ocim2_operator
-from invbgc.datasets.bottles import read_dom_bottles
+from invbgc.datasets.bottle_files import read_dom_bottles
 from invbgc.datasets.gridding import bin_bottles
 from invbgc.datasets.smoothing import smooth_horizontally
 from invbgc.datasets.virtual_flux import RESTORING_TIME, virtual_freshwater_flux

@@ -1,6 +1,6 @@
 """Records of published ocean circulations: where each file is, its checksum, size, terms and citation."""
 
-from invbgc.datasets.source_record import MEGABYTE, Source, SourceFile
+from invbgc.sources.record import MEGABYTE, Source, SourceFile
 
 _DEVRIES_2019 = (
     "DeVries, T., Holzer, M. (2019), Radiocarbon and helium isotope constraints on deep ocean ventilation and "

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from invbgc.datasets.source_record import MEGABYTE, Source, SourceFile
+from invbgc.sources.record import MEGABYTE, Source, SourceFile
 
 _NCEI = "https://www.ncei.noaa.gov/data/oceans/ncei/ocads/data"
 _GLODAP = "https://glodap.info/glodap_files"
-_READ_GLODAP = "invbgc.datasets.bottles.read_glodap_bottles"
+_READ_GLODAP = "invbgc.datasets.bottle_files.read_glodap_bottles"
 
 
 def _glodap(year: int, accession: str, sha256: str, citation: str, size: int | None = None) -> Source:
@@ -93,7 +93,7 @@ def bottles() -> list[Source]:
             licence="not stated; a public compilation of published measurements",
             citation="not stated in the file; cite where you got it, and hansell_doc for DOC, doi 10.25921/s4f4-ye35",
             landing="https://doi.org/10.25921/s4f4-ye35",
-            reader="invbgc.datasets.bottles.read_dom_bottles",
+            reader="invbgc.datasets.bottle_files.read_dom_bottles",
             note=(
                 "No stable address is known. A CSV table with columns month, lon, lat, depth, DONt_obs, DOPt_obs, "
                 "DOCt_obs and -999 for missing values; a table of your own with these columns will do."

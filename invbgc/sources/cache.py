@@ -1,18 +1,14 @@
-"""Getting the files of `invbgc.datasets.sources`: a cache, downloads that resume, checksums, and work without network.
+"""Getting the files of `invbgc.sources.registry`: a cache, downloads that resume, checksums, and work without network.
 
 A file arrives as ``<name>.part`` and takes its final name only when it is complete and its checksum holds, so nothing
 half-written is ever found under the final name. What was downloaded is recorded in ``checksums.json`` beside it.
 """
 
 import contextlib
-import http.client
 import json
 import logging
 import os
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +16,10 @@ from typing import IO, Any, Literal
 
 import pooch
 
-from invbgc.datasets.source_record import Source, SourceFile
-from invbgc.datasets.sources import SOURCES, get_source
 from invbgc.errors import InputError
+from invbgc.sources.download import Progress, Refused, state_file, transfer
+from invbgc.sources.record import Source, SourceFile
+from invbgc.sources.registry import SOURCES, get_source
 
 try:
     import fcntl
@@ -39,23 +36,6 @@ OFFLINE_VARIABLE = "INVBGC_OFFLINE"
 
 RECORD_NAME = "checksums.json"
 """File in the folder of a source: what was downloaded, from where, when, and its SHA-256."""
-
-BLOCK = 1 << 18
-"""Bytes read at a time."""
-
-PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""HTTP answers worth another attempt."""
-
-Progress = Callable[[str, int, int | None], Any]
-"""Called with file name, bytes so far and total bytes (None where the server does not say)."""
-
-
-class _Refused(Exception):
-    """This address does not give the file, now or later."""
-
-
-class _Interrupted(Exception):
-    """The transfer broke off; another attempt may do better."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +77,37 @@ def local_path(source: Source, file: SourceFile, cache: Path | None = None) -> P
 def is_present(source: Source, cache: Path | None = None) -> bool:
     """Whether all files that are fetched by default are in the cache."""
     return all(local_path(source, file, cache).exists() for file in source.files if not file.optional)
+
+
+def located(name: str | Path) -> Path:
+    """Path of an input that is given as a path, as a source, or as source/file; nothing is downloaded.
+
+    Args:
+        name: a path, or a key of `SOURCES`, whose only file is meant, or key/file.
+
+    Returns:
+        the path: as given, or in the cache.
+
+    Raises:
+        InputError: the source has several files, has no such file, or was not fetched.
+    """
+    first, *rest = Path(name).parts or ("",)
+    if first not in SOURCES or Path(name).exists():
+        return Path(name)
+    source = SOURCES[first]
+    names = [file.name for file in source.files if not file.optional]
+    if not rest and len(names) > 1:
+        raise InputError(f"Source '{first}': it has several files; expected one of {', '.join(source_paths(source))}.")
+    file = source.file("/".join(rest)) if rest else source.files[0]
+    path = local_path(source, file)
+    if not path.exists():
+        raise InputError(f"Source '{first}': {path} is absent; expected it to be fetched: invbgc data fetch {first}.")
+    return path
+
+
+def source_paths(source: Source) -> list[str]:
+    """Names, as `located` takes them, of the files of a source."""
+    return [f"{source.name}/{file.name}" for file in source.files]
 
 
 def fetch(
@@ -276,18 +287,18 @@ def _download(
         with _locked(target.with_name(f"{target.name}.part"), source) as part:
             for url in [url for url in (file.url, *file.mirrors) if url]:
                 try:
-                    _transfer(url, file, part, progress, attempts, wait, timeout)
+                    transfer(url, file, part, progress, attempts, wait, timeout)
                     part.flush()
                     os.fsync(part.fileno())
                     _require_sum(file, Path(part.name), part)
-                except _Refused as problem:
+                except Refused as problem:
                     problems.append(f"{url}: {problem}")
                     logger.warning("source '%s', %s: %s", source.name, url, problem)
                     continue
                 if fcntl is None:  # Windows renames no open file
                     part.close()
                 Path(part.name).replace(target)
-                _state(Path(part.name)).unlink(missing_ok=True)
+                state_file(Path(part.name)).unlink(missing_ok=True)
                 _write_record(target, file, url)
                 logger.info("source '%s': %s from %s", source.name, target, url)
                 return
@@ -318,112 +329,7 @@ def _locked(path: Path, source: Source) -> Iterator[IO[bytes]]:
         finally:
             if path.exists() and path.stat().st_size == 0:
                 path.unlink()
-                _state(path).unlink(missing_ok=True)
-
-
-def _state(part: Path) -> Path:
-    """File beside a partial download that says which version of which address it is the beginning of."""
-    return part.with_name(f"{part.name}.json")
-
-
-def _transfer(
-    url: str, file: SourceFile, part: IO[bytes], progress: Progress | None, attempts: int, wait: float, timeout: float
-) -> None:
-    """Receive a file into `part`, resuming after interruptions; attempts that gain bytes do not count.
-
-    Raises:
-        _Refused: the address does not have the file, or too many attempts in a row gained nothing.
-    """
-    failures, furthest = 0, _length(part)
-    while True:
-        try:
-            _attempt(url, file, part, progress, timeout)
-            return
-        except _Interrupted as problem:
-            failures = 0 if _length(part) > furthest else failures + 1
-            furthest = max(furthest, _length(part))
-            if failures >= attempts:
-                raise _Refused(f"{problem} ({attempts} attempts)") from problem
-            logger.info("%s: %s; trying again", url, problem)
-            time.sleep(wait * 2.0 ** max(failures - 1, 0))
-
-
-def _length(part: IO[bytes]) -> int:
-    return part.seek(0, os.SEEK_END)
-
-
-def _attempt(url: str, file: SourceFile, part: IO[bytes], progress: Progress | None, timeout: float) -> None:
-    """One request; what arrives is appended where the server continues, otherwise `part` starts again."""
-    state = _state(Path(part.name))
-    start = _length(part)
-    headers = {"User-Agent": "invbgc", "Accept-Encoding": "identity", **_resume_headers(url, file, state, start)}
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
-            begin = _begin(answer, start)
-            part.truncate(begin)
-            kind = answer.headers.get("Content-Type", "")
-            if kind.startswith("text/html") and Path(file.name).suffix not in (".html", ".htm"):
-                raise _Refused("a web page, not the file; the address may have changed")
-            length = answer.headers.get("Content-Length")
-            total = begin + int(length) if length else None
-            validator = _validator(answer)
-            state.write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
-            _receive(answer, file.name, part, total, progress)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:  # there is nothing after what is here
-            if error.headers.get("Content-Range") == f"bytes */{start}":
-                return
-            part.truncate(0)
-            raise _Interrupted("the partial file does not fit the file of the server") from error
-        problem = f"HTTP {error.code} {error.reason}"
-        raise (_Interrupted if error.code in PASSING else _Refused)(problem) from error
-    except urllib.error.URLError as error:
-        missing = isinstance(error.reason, FileNotFoundError) or str(error.reason).startswith("unknown url type")
-        raise (_Refused if missing else _Interrupted)(f"{error.reason}") from error
-    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        raise _Interrupted(f"{type(error).__name__}: {error}") from error
-
-
-def _resume_headers(url: str, file: SourceFile, state: Path, start: int) -> dict[str, str]:
-    """Ask for the rest only, if what is there is known to be the beginning of the same bytes."""
-    if start == 0:
-        return {}
-    try:
-        known = json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    if known.get("url") == url and known.get("validator"):
-        return {"Range": f"bytes={start}-", "If-Range": str(known["validator"])}
-    return {"Range": f"bytes={start}-"} if file.checksum else {}
-
-
-def _validator(answer: Any) -> str | None:
-    """What identifies the version of a file: a strong entity tag, otherwise the date of its last change."""
-    tag = answer.headers.get("ETag")
-    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
-
-
-def _begin(answer: Any, start: int) -> int:
-    """Position in the file at which an answer begins."""
-    if getattr(answer, "status", None) != 206:
-        return 0
-    content = str(answer.headers.get("Content-Range", ""))
-    if not content.startswith(f"bytes {start}-"):
-        raise _Refused(f"the server continues at {content!r}; expected byte {start}")
-    return start
-
-
-def _receive(answer: Any, name: str, part: IO[bytes], total: int | None, progress: Progress | None) -> None:
-    done = _length(part)
-    while block := answer.read(BLOCK):
-        part.write(block)
-        done += len(block)
-        if progress is not None:
-            progress(name, done, total)
-    part.flush()
-    if total is not None and done != total:
-        raise _Interrupted(f"{done} of {total} bytes arrived")
+                state_file(path).unlink(missing_ok=True)
 
 
 def _require_sum(file: SourceFile, path: Path, part: IO[bytes]) -> None:
@@ -434,4 +340,4 @@ def _require_sum(file: SourceFile, path: Path, part: IO[bytes]) -> None:
     found = _sum(path, algorithm)
     if found.lower() != value.lower():
         part.truncate(0)
-        raise _Refused(f"the {algorithm} of what arrived is {found}; expected {value}; it was removed")
+        raise Refused(f"the {algorithm} of what arrived is {found}; expected {value}; it was removed")

@@ -1,16 +1,16 @@
 """External data by name: one record per source and version.
 
-Nothing here is downloaded on import; `invbgc.datasets.fetch` does that.
+Nothing here is downloaded on import; `invbgc.sources.cache` does that.
 """
 
 import difflib
 from collections.abc import Iterable
 from pathlib import PurePath
 
-from invbgc.datasets.circulation_sources import circulations
-from invbgc.datasets.observation_sources import atmosphere, bottles, climatologies
-from invbgc.datasets.source_record import Source
 from invbgc.errors import InputError
+from invbgc.sources.circulations import circulations
+from invbgc.sources.observations import atmosphere, bottles, climatologies
+from invbgc.sources.record import Source
 
 SOURCES: dict[str, Source] = {
     source.name: source for source in (*circulations(), *bottles(), *climatologies(), *atmosphere())
@@ -49,6 +49,21 @@ def source_of(path: str | PurePath) -> Source | None:
     """
     name = PurePath(path).name
     return next((source for source in SOURCES.values() if any(file.name == name for file in source.files)), None)
+
+
+def provenance(path: str | PurePath) -> dict[str, str]:
+    """Source, licence and, where the file is known by name, citation of a file that is read.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        attributes for what is made of it.
+    """
+    name, source = PurePath(path).name, source_of(path)
+    if source is None:
+        return {"source": name, "licence": "that of the file"}
+    return {"source": f"{source.title} ({name})", "licence": source.licence, "citation": source.citation}
 
 
 def cite(names: Iterable[str] = ()) -> dict[str, str]:
