@@ -19,8 +19,8 @@ from invbgc.datasets.bottle_files import DOM_DENSITY, read_dom_bottles
 from invbgc.datasets.gridding import BinnedBottles, Rule, bin_bottles
 from invbgc.datasets.wang2023 import CITATION, DOC_FILE, SourceFiles
 from invbgc.errors import InputError
+from invbgc.files import replaced, write_netcdf
 from invbgc.grid import OceanGrid
-from invbgc.io import replaced, write_netcdf
 from invbgc.plots.maps import draw_map
 from invbgc.plots.style import (
     DENSITY,

@@ -74,8 +74,8 @@ def fit(
     Raises:
         InvbgcError: of the kinds named in `prepare` and in the fit itself.
     """
+    from invbgc.files import manifest
     from invbgc.inference.fit import fit as find_optimum
-    from invbgc.io import manifest
 
     with _log_file(run.run.output) as log:
 

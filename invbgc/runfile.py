@@ -52,7 +52,7 @@ class CirculationSection(Section):
     """The ocean circulation: the transport operator and its grid."""
 
     name: str = Field(
-        default="embedded", description=f"A name ({', '.join(CIRCULATIONS)}) or the path of an operator file."
+        default="embedded", description=f"A name ({', '.join(CIRCULATIONS)}), a fetched source or a path."
     )
     coarsen: int = Field(
         default=1,

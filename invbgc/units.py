@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     import pint
 
 SPELLINGS = {
-    "degC": ("degrees_C", "degree_C", "deg_C", "deg C", "degrees_Celsius", "Celsius", "°C", "℃"),
+    "degC": (
+        *("degrees_C", "degree_C", "deg_C", "deg C", "°C", "℃"),
+        *("degrees_Celsius", "degrees_celsius", "degree_Celsius", "degree_celsius", "Celsius", "celsius"),
+    ),
+    "umol kg-1": ("micromoles_per_kilogram", "micromole_per_kilogram"),
     "1": ("", "-", "none", "dimensionless", "psu", "PSU", "pss", "PSS-78", "practical salinity"),
 }
-"""Unit -> words that mean it and that pint does not know."""
+"""Unit -> words that mean it and that pint does not know; the World Ocean Atlas uses some."""
 
 _SUBSTANCE = re.compile(r"\b(\w*mol(?:es?)?)[ _](?:C|N|P|O2|O|Si)\b")
 _POWER = re.compile(r"(?<![\w.])([A-Za-zµμ]+)\^?([-+]?\d+)\b")

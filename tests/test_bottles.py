@@ -174,7 +174,7 @@ def test_missing_and_unreadable_files(tmp_path, glodap):
         read_dom_bottles(tmp_path / "nowhere.csv")
     binary = tmp_path / "binary.csv"
     binary.write_bytes(b"\x89HDF\r\n\x1a\n\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"binary.csv: not a readable CSV table"):
+    with pytest.raises(InputError, match=r"binary.csv: not a readable table"):
         read_dom_bottles(binary)
     with pytest.raises(InputError, match=r"variables \['CFC11'\] are unknown; expected some of"):
         read_glodap_bottles(glodap, ["CFC11"])

@@ -26,6 +26,7 @@ def write_dataset(path, observed: dict[str, tuple[float, float]]):
     fields = {name: a + b * forcing.phosphate for name, (a, b) in observed.items()}
     observations = Observations.from_fields(fields, grid)
     dataset = forcing.to_dataset(grid).merge(observations.to_dataset(), combine_attrs="override")
+    dataset.attrs["citation"] = "Somebody (2020), made-up observations"
     dataset.to_netcdf(path)
     return dataset, observations
 
@@ -98,6 +99,7 @@ def test_ctrl_c_during_a_fit_and_resumption(tmp_path):
     assert "resuming from" in again.stdout and "iteration   0 " not in again.stdout
     with xr.open_dataset(tmp_path / "out" / "fit.nc") as result:
         assert result.sizes["iteration"] == 3 and result.attrs["status"] == "max_evaluations"
+    assert "<li>Somebody (2020), made-up observations</li>" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_interruption_says_how_to_resume(tmp_path, monkeypatch):

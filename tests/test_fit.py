@@ -156,7 +156,7 @@ def test_killed_while_writing_leaves_no_trace(tmp_path, monkeypatch):
     def killed(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("invbgc.io.os.fsync", killed)
+    monkeypatch.setattr("invbgc.files.os.fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(MockPosterior(), checkpoint=tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

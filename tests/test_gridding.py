@@ -11,6 +11,7 @@ from invbgc.datasets.bottles import Bottles
 from invbgc.datasets.gridding import bin_bottles, locate_bottles
 from invbgc.datasets.regridding import read_climatology, regrid
 from invbgc.errors import InputError
+from invbgc.files import write_netcdf
 from invbgc.grid import OceanGrid
 
 
@@ -207,8 +208,6 @@ def test_bottles_without_time_are_counted_and_stay_in_the_mean():
 
 
 def test_dataset_round_trip(tmp_path):
-    from invbgc.io import write_netcdf
-
     binned = bin_bottles(random_bottles().require_range("DIC", 2000.0, 2200.0), "DIC", ragged(), keep_bottles=True)
     assert binned.bottles is not None
     with xr.open_dataset(write_netcdf(binned.to_dataset(), tmp_path / "binned.nc")) as file:

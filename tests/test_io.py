@@ -12,9 +12,10 @@ from mock_posterior import TRUTH, MockPosterior
 import invbgc
 from invbgc import summary
 from invbgc.errors import InputError
+from invbgc.files import manifest, replaced, sha256, write_netcdf
 from invbgc.inference.fit import Fit, fit
 from invbgc.inference.laplace import laplace
-from invbgc.io import load_fit, manifest, replaced, save_fit, sha256, write_netcdf
+from invbgc.io import load_fit, save_fit
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,10 @@ def test_unknown_preset():
         ),
         ("[circulation]\nname = 'embeded'\n", ["[circulation] name", "'embeded'", "Did you mean 'embedded'"]),
         ("[circulation]\nname = 'ocean.nc'\n", ["ocean.nc does not exist"]),
-        ("[circulation]\nname = 'ocean.mat'\n", ["not a .nc or .npz file"]),
+        ("[circulation]\nname = 'ocean.mat'\n", ["ocean.mat does not exist"]),
+        ("[circulation]\nname = 'ocean.txt'\n", ["not a .nc, .npz, .mat, .jld2 file", "invbgc data convert"]),
+        ("[circulation]\nname = 'ocim2_ctl_he'\n", ["is absent", "invbgc data fetch ocim2_ctl_he"]),
+        ("[circulation]\nname = 'ocim2_ctl_hee'\n", ["Did you mean 'ocim2_ctl_he'"]),
         ("[circulation]\ncoarsen = 0\n", ["line 2", "greater than or equal to 1"]),
         ("[dataset]\nname = 'wang23'\n", ["[dataset] name", "Did you mean 'wang2023'"]),
         ("[dataset]\nname = 'wang2023'\n", ["[dataset] source", "needs the folder"]),
@@ -97,7 +100,8 @@ def test_unknown_preset():
         ("[solver]\nbackend = 'umfpack'\n", ["'umfpack' is not a choice", "auto, superlu, pardiso"]),
     ],
 )
-def test_bad_run_files_are_explained(tmp_path, text, expected):
+def test_bad_run_files_are_explained(tmp_path, monkeypatch, text, expected):
+    monkeypatch.setenv("INVBGC_DATA", str(tmp_path / "cache"))
     found = message(tmp_path, text)
     assert str(tmp_path) in found
     for part in expected:

@@ -10,6 +10,7 @@ from invbgc.circulation.core import Circulation
 from invbgc.circulation.netcdf import read_circulation, write_circulation
 from invbgc.circulation.registry import load_circulation
 from invbgc.errors import InputError
+from invbgc.files import replaced
 
 
 def convert(source: str | Path, target: str | Path, **options: Any) -> str:
@@ -35,8 +36,6 @@ def convert(source: str | Path, target: str | Path, **options: Any) -> str:
         ...     print(convert("two_box", f"{folder}/two_box.nc").splitlines()[0])
         two_box: 2 wet boxes in 1 columns and 2 layers, 4 entries
     """
-    from invbgc.io import replaced
-
     target = Path(target)
     if target.suffix != ".nc":
         raise InputError(f"target {target}: expected a name that ends in .nc.")

@@ -37,6 +37,7 @@ from invbgc.circulation.detect import (
 )
 from invbgc.circulation.ocim import COLUMN_MAJOR
 from invbgc.errors import InputError
+from invbgc.files import replaced
 from invbgc.grid import OceanGrid
 from invbgc.sources.registry import provenance
 
@@ -286,8 +287,6 @@ def write_matlab(
     Raises:
         InputError: the file cannot be written.
     """
-    from invbgc.io import replaced
-
     ocean = circulation.grid
     area = np.broadcast_to(ocean.area[None], ocean.shape)
     depth = np.broadcast_to(ocean.thickness[:, None, None], ocean.shape)

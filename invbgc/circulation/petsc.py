@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from invbgc.errors import InputError
+from invbgc.files import replaced
 
 MATRIX_CLASS = 1211216
 """Class id of a matrix."""
@@ -130,8 +131,6 @@ def write_petsc_vector(vector: object, path: str | Path) -> Path:
 
 
 def _write(path: str | Path, parts: tuple[np.ndarray, ...]) -> Path:
-    from invbgc.io import replaced
-
     with replaced(path) as temporary:
         temporary.write_bytes(b"".join(part.tobytes() for part in parts))
     return Path(path)

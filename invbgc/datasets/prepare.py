@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from invbgc.datasets.smoothing import smooth_horizontally
 from invbgc.datasets.teos10 import pressure_of_depth
 from invbgc.datasets.virtual_flux import virtual_freshwater_flux
 from invbgc.errors import InputError
-from invbgc.grid import OceanGrid
-from invbgc.io import manifest, write_netcdf
+from invbgc.files import manifest, write_netcdf
+from invbgc.grid import DIMENSIONS, OceanGrid
 from invbgc.observations import TRACERS, drop_outliers
 from invbgc.sources.cache import located
 from invbgc.sources.registry import provenance
@@ -44,8 +45,11 @@ CONSTANTS_OF = {
 }
 """Variable -> constants that follow from it."""
 
-UNITS = {"D14C": "permil", "d13C": "permil"}
-"""Unit of the binned variables that are not concentrations."""
+EXTRAS = ("observed_", "count_", "standard_error_", "bottle_", "basin", "region")
+"""Beginnings of the names of what a dataset holds beside forcing and the observations of the model."""
+
+PROVENANCE = ("source", "licence", "citation", "processing")
+"""Attributes of a variable that say where it comes from."""
 
 LOWEST_CHEMISTRY_TEMPERATURE = -2.0
 """degC; colder surface water of a climatology is an artefact."""
@@ -77,8 +81,9 @@ def prepare(recipe: Recipe, source: Path | None = None, progress: Callable[[str]
     grid = circulation.grid
     tell(f"circulation {circulation.name}: {grid.n_wet} boxes")
     dataset, regions = _base(recipe, circulation)
+    tables = _tables(recipe)
     for name, part in recipe.observations.items():
-        fields, lines = _observations(name, part, grid, regions)
+        fields, lines = _observations(name, part, tables(name), grid, regions)
         _replace(dataset, fields)
         tell(f"{name}: {'; '.join(lines)}")
     unsmoothed = {}
@@ -88,7 +93,8 @@ def prepare(recipe: Recipe, source: Path | None = None, progress: Callable[[str]
         tell(f"{name}: {line}")
     for line in _derive(dataset, circulation, unsmoothed):
         tell(line)
-    dataset = dataset.assign(regions)
+    wet = xr.DataArray(grid.wet.astype(np.int8), dims=DIMENSIONS, attrs={"long_name": "ocean mask", "units": "1"})
+    dataset = dataset.assign({**regions, "wet": wet})
     forcing, observations = open_dataset(dataset.assign_attrs(title=recipe.dataset.title), grid)
     for name, data in observations.tracers.items():
         tell(f"{name}: {data.count} boxes, {100.0 * data.volume_fraction:.1f} % of the volume, mean {data.mean:.6g}")
@@ -136,23 +142,58 @@ def _base(recipe: Recipe, circulation: Circulation) -> tuple[xr.Dataset, dict[st
         origin["citation"] = str(attrs["citation"])
     for variable in dataset.data_vars.values():
         variable.attrs |= origin
+    if Path(section.base).suffix:
+        _keep(section.base, dataset)
     return dataset.assign_attrs(title=section.title, base=json.dumps(attrs, default=str)), regions
 
 
+def _keep(path: str, dataset: xr.Dataset) -> None:
+    """Provenance of the variables of a base file, and what it holds beside forcing and observations."""
+    with xr.open_dataset(path, decode_times=False) as file:
+        for name, variable in file.data_vars.items():
+            if name in dataset:
+                known = {key: variable.attrs[key] for key in PROVENANCE if key in variable.attrs}
+                dataset[name].attrs |= known
+            elif str(name).startswith(EXTRAS):
+                dataset[name] = variable.load()
+
+
 def _replace(dataset: xr.Dataset, fields: dict[str, xr.DataArray]) -> None:
-    """Put fields into a dataset, and drop the constants that belonged to what they replace."""
+    """Put fields into a dataset, and drop the constants and counts that belonged to what they replace."""
     for name, field in fields.items():
+        tracer = name.removeprefix("observed_")
+        if tracer != name:
+            for stale in [key for key in dataset if str(key).startswith(EXTRAS) and str(key).endswith(f"_{tracer}")]:
+                del dataset[stale]
         dataset[name] = field
         for constant in CONSTANTS_OF.get(name, ()):
             dataset.attrs.pop(constant, None)
 
 
+def _tables(recipe: Recipe) -> Callable[[str], Bottles]:
+    """The bottles of each variable; a compilation is read once for all variables taken from it."""
+
+    @cache
+    def glodap(path: Path, missing: float | None) -> Bottles:
+        names = [name for name, part in recipe.observations.items() if located(part.file) == path]
+        return read_glodap_bottles(path, names, **({} if missing is None else {"missing": missing}))
+
+    def table(name: str) -> Bottles:
+        part = recipe.observations[name]  # pyright: ignore[reportArgumentType]
+        path, missing = located(part.file), {} if part.missing is None else {"missing": part.missing}
+        if part.format == "glodap":
+            return glodap(path, part.missing)
+        if part.format == "dom":
+            return read_dom_bottles(path, **missing)
+        return read_bottle_table(path, name, str(part.unit), part.columns, **missing)
+
+    return table
+
+
 def _observations(
-    name: str, part: BottleSection, grid: OceanGrid, regions: dict[str, xr.DataArray]
+    name: str, part: BottleSection, table: Bottles, grid: OceanGrid, regions: dict[str, xr.DataArray]
 ) -> tuple[dict[str, xr.DataArray], list[str]]:
     """A binned variable with its count, standard error and single bottles, and what was done."""
-    path = located(part.file)
-    table = _bottles(name, part, path)
     if part.flags:
         table = table.require_flags(name, part.flags)
     if part.second_flag:
@@ -169,20 +210,11 @@ def _observations(
     values, history = _select_boxes(name, part, grid.pack(observed), grid, regions)
     content[f"observed_{name}"] = grid.unpack(values, f"observed_{name}", observed.attrs)
     lines += history
-    origin = provenance(path) | {"processing": "; ".join(lines)}
+    origin = provenance(located(part.file)) | {"processing": "; ".join(lines)}
     fields = {str(key): content[key] for key in content.data_vars}
     for field in fields.values():
         field.attrs |= origin
     return fields, lines
-
-
-def _bottles(name: str, part: BottleSection, path: Path) -> Bottles:
-    missing = {} if part.missing is None else {"missing": part.missing}
-    if part.format == "dom":
-        return read_dom_bottles(path, **missing)
-    if part.format == "glodap":
-        return read_glodap_bottles(path, (name,), **missing)
-    return read_bottle_table(path, name, str(part.unit), part.columns, **missing)
 
 
 def _select_boxes(
@@ -238,7 +270,10 @@ def _field(name: str, part: FieldSection, grid: OceanGrid) -> tuple[xr.DataArray
     lines.append(regridded.report())
     if part.scale != 1.0:
         lines.append(f"times {part.scale:g}")
-    values = unsmoothed = convert(part.scale * regridded.values, found, unit)
+    try:
+        values = unsmoothed = convert(part.scale * regridded.values, found, unit)
+    except InputError as error:
+        raise InputError(f"Recipe, [fields.{name}]: {path}: {error}") from error
     if part.smooth:
         if surface:
             raise InputError(f"Recipe, [fields.{name}] smooth: applies to fields with a depth only.")

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from invbgc.errors import CheckpointError
-from invbgc.io import replaced
+from invbgc.files import replaced
 
 KEPT = 3
 """Checkpoints kept in a folder."""

@@ -27,6 +27,7 @@ import numpy as np
 import xarray as xr
 
 from invbgc.errors import ConvergenceError, InputError
+from invbgc.files import write_netcdf
 from invbgc.inference.correlogram import effective_number
 from invbgc.parameters import ParameterTable
 from invbgc.transforms import TRANSFORMS, error_bar
@@ -229,8 +230,6 @@ class Laplace:
 
     def save(self, path: str | Path) -> Path:
         """Write `to_dataset` as netCDF."""
-        from invbgc.io import write_netcdf
-
         return write_netcdf(self.to_dataset(), path)
 
 

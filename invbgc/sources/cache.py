@@ -17,6 +17,7 @@ from typing import IO, Any, Literal
 import pooch
 
 from invbgc.errors import InputError
+from invbgc.files import replaced
 from invbgc.sources.download import Progress, Refused, state_file, transfer
 from invbgc.sources.record import Source, SourceFile
 from invbgc.sources.registry import SOURCES, get_source
@@ -255,8 +256,6 @@ def _record(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _write_record(path: Path, file: SourceFile, origin: str) -> None:
-    from invbgc.io import replaced  # that room stands below this one
-
     entry = {
         "sha256": _sum(path, "sha256"),
         "bytes": path.stat().st_size,

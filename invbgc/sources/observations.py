@@ -83,7 +83,8 @@ def bottles() -> list[Source]:
                 "global ocean observations, NCEI accession 0227166, doi 10.25921/s4f4-ye35"
             ),
             landing="https://doi.org/10.25921/s4f4-ye35",
-            note="Save the sheet as CSV, or take source dom_compilation, which has a reader.",
+            reader="invbgc.datasets.bottle_files.read_bottle_table",
+            note="An Excel sheet; the recipe glodap_woa of invbgc data recipe names its columns. Check them there.",
         ),
         Source(
             name="dom_compilation",
@@ -181,6 +182,7 @@ def climatologies() -> list[Source]:
                 "10.1029/2021GB007083; data: doi 10.6084/m9.figshare.19074521"
             ),
             landing="https://doi.org/10.6084/m9.figshare.19074521",
+            reader="invbgc.datasets.regridding.read_climatology",
             note=(
                 "The addresses of the single files are not known: download from that page and put the files into the "
                 "folder named above. Wang et al. (2023) use index 1 (SeaWiFS CbPM) and index 2 (CAFE)."
@@ -197,6 +199,7 @@ def climatologies() -> list[Source]:
                 "Dev., 10, 2169-2199, doi 10.5194/gmd-10-2169-2017"
             ),
             landing="http://ocmip5.ipsl.jussieu.fr/documentation/OCMIP/phase2/simulations/Biotic/HOWTO-Biotic-1.html",
+            reader="invbgc.datasets.ocmip2.read_ocmip2",
             note="Follow the link gasx_ocmip2.nc.gz on that page and unpack it with gunzip.",
         ),
         Source(
