@@ -16,7 +16,7 @@ so that tangents and adjoints are linear solves with the factor the state has us
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,8 @@ class Stage:
         start: [n_wet] first guess of a nonlinear tracer, used where the caller has none.
         relaxed_source: source with a softness >= 1 as fourth argument, equal to `source` at 1; used for continuation
             where Newton fails from the first guess.
+        weak: how a linear stage moves where rounding shifts its weakly tied inventory: "proportional" to itself or
+            "uniform"; None where the inventory is held firmly.
         weights: [n_wet] box volumes, the weights of the residual norm.
         tolerance: step size, mmol m-3, at which Newton's method has converged.
     """
@@ -62,6 +64,7 @@ class Stage:
     start: jax.Array | None = None
     relaxed_source: RelaxedSourceFunction | None = None
     tolerance: float = 1e-7
+    weak: Literal["proportional", "uniform"] | None = None
 
     def split(self, stacked) -> dict[str, jax.Array]:
         """Dictionary tracer -> [n_wet] of a stacked vector."""
@@ -100,6 +103,20 @@ CONTINUATION = (20.0, 8.0, 3.0, 1.0)
 """Softness of the relaxed source along the continuation."""
 
 
+def _with_inventory(stage: Stage, state, upstream: Fields, x):
+    """The state with its inventory in balance: transport moves tracer, so that the sources must sum to zero.
+
+    Where the inventory is tied by a weak restoring only, rounding in the solve moves it along a direction that hardly
+    shows in the residual. The sum of the sources shows it: it is taken to zero along that direction.
+    """
+    if stage.weak is None:
+        return state
+    direction = state if stage.weak == "proportional" else jnp.ones_like(state)
+    weights = jnp.tile(stage.weights, len(stage.tracers))
+    surplus, slope = jax.jvp(lambda u: jnp.vdot(weights, stage.stacked_source(u, upstream, x)), (state,), (direction,))
+    return state - surplus / slope * direction
+
+
 def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, StageInfo]:
     """Solve one stage; no derivatives."""
     one = jnp.ones((), int)
@@ -107,6 +124,7 @@ def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, St
         zero = jnp.zeros(len(stage.tracers) * stage.weights.shape[0])
         token = factor_token(stage.system, stage.matrix_coefficients(zero, upstream, x))
         state = solve_with_token(stage.system, token, stage.stacked_source(zero, upstream, x))
+        state = _with_inventory(stage, state, upstream, x)
         return state, StageInfo(token, jnp.isfinite(jnp.sum(state)), one, one, jnp.zeros(()))
 
     transport = stage.system.operator.constant_part

@@ -90,6 +90,33 @@ def test_units_and_order_of_dimensions_are_adapted(dataset, grid):
     np.testing.assert_allclose(again.tracers["DIC"].value, observed.tracers["DIC"].value, rtol=1e-14)
 
 
+def test_rounding_of_the_freshwater_flux_is_taken_away(dataset, grid, caplog):
+    """Its sum over the ocean sets the mean of alkalinity, whose restoring is weak."""
+    volume = grid.volume[: grid.n_columns]
+    flux = open_dataset(dataset, grid)[0].freshwater_flux
+    flux = flux - np.average(flux, weights=volume) + 1e-9 * np.sin(np.arange(flux.size))
+    flux = flux - np.average(flux, weights=volume)
+
+    def read(values):
+        changed = dataset.assign(freshwater_flux=grid.unpack_surface(values, attrs={"units": "s-1"}))
+        found = open_dataset(changed, grid)[0].freshwater_flux
+        return found, abs(volume @ found) / (volume @ np.abs(found))
+
+    rounded, rest = read(flux.astype(np.float32).astype(np.float64))
+    assert rest < 1e-15 and np.abs(rounded - flux).max() < 1e-6 * np.abs(flux).max()
+    assert not caplog.records
+    kept, rest = read(flux + 0.01 * np.abs(flux).max())
+    assert rest > 1e-3 and "expected zero" in caplog.text
+    np.testing.assert_array_equal(kept, flux + 0.01 * np.abs(flux).max())
+
+
+def test_freshwater_flux_of_the_embedded_twin_sums_to_zero():
+    ocean = load_circulation("embedded").grid
+    flux = load_dataset("embedded", ocean)[0].freshwater_flux
+    volume = ocean.volume[: ocean.n_columns]
+    assert abs(volume @ flux) < 1e-15 * (volume @ np.abs(flux))
+
+
 def test_freshwater_flux_may_have_depth(dataset, grid):
     expected = open_dataset(dataset, grid)[0].freshwater_flux
     deep = np.zeros(grid.n_wet)

@@ -26,6 +26,7 @@ from invbgc.datasets.schema import open_dataset
 from invbgc.datasets.smoothing import smooth_horizontally
 from invbgc.datasets.teos10 import pressure_of_depth
 from invbgc.datasets.virtual_flux import virtual_freshwater_flux
+from invbgc.datasets.wang2023 import FILES, find_file
 from invbgc.errors import InputError
 from invbgc.files import manifest, write_netcdf
 from invbgc.grid import DIMENSIONS, OceanGrid
@@ -113,6 +114,8 @@ def _inputs(recipe: Recipe) -> list[Path]:
     base = recipe.dataset.base
     if base is not None and Path(base).suffix:
         named.append(Path(base))
+    if base == "wang2023" and recipe.dataset.source is not None:
+        named += [find_file(recipe.dataset.source, name) for name in FILES]
     circulation = located(recipe.dataset.circulation)
     if circulation.suffix:
         named.append(circulation)

@@ -11,9 +11,10 @@ constants of `forcing.CONSTANTS`       global attributes (numbers)              
 =====================================  ==========================================  ============================
 
 Tracers are DIP, DIC, ALK, O2, DOC; at least one must be there. Units may be any that convert; dimensions may be in
-any order; `freshwater_flux` may have a depth dimension with zeros below the surface. A constant that is not given is
-formed from the data (`forcing.data_constants`), pCO2_atm is then 278 uatm. Other variables are ignored; other
-attributes are carried along as provenance.
+any order; `freshwater_flux` may have a depth dimension with zeros below the surface, and its sum over the ocean should
+be zero: the rounding of single precision is taken away. A constant that is not given is formed from the data
+(`forcing.data_constants`), pCO2_atm is then 278 uatm. Other variables are ignored; other attributes are carried along
+as provenance.
 """
 
 import logging
@@ -32,6 +33,9 @@ from invbgc.observations import TRACERS, Observations
 from invbgc.units import require_unit
 
 logger = logging.getLogger("invbgc")
+
+STORAGE_PRECISION = 1e-6
+"""Relative sum of a freshwater flux that counts as rounding of a file in single precision."""
 
 SALINITY_UNITS = ("1e-3", "0.001", "g kg-1", "g/kg")
 """Spellings of the unit of practical salinity whose values are not to be scaled by a thousand."""
@@ -90,6 +94,24 @@ def read_forcing(source: str | Path | xr.Dataset, grid: OceanGrid) -> Forcing:
     return _forcing(dataset, fields, surface, {}, grid, label)
 
 
+def _balanced(flux: np.ndarray, grid: OceanGrid, label: str) -> np.ndarray:
+    """The freshwater flux [n_columns] with a sum of zero over the ocean, which keeps the mean of alkalinity.
+
+    What single precision leaves is taken away; a larger sum is a property of the data, kept and warned about.
+    """
+    volume = grid.volume[: grid.n_columns]
+    mean, size = np.average(flux, weights=volume), np.average(np.abs(flux), weights=volume)
+    if abs(mean) <= STORAGE_PRECISION * size:
+        return flux - mean
+    logger.warning(
+        "%s, variable 'freshwater_flux': its sum over the ocean is %.1e of that of its magnitude; expected zero, which "
+        "keeps the mean of alkalinity at its target",
+        label,
+        mean / size,
+    )
+    return flux
+
+
 def _forcing(
     dataset: xr.Dataset,
     fields: dict[str, np.ndarray],
@@ -98,6 +120,7 @@ def _forcing(
     grid: OceanGrid,
     label: str,
 ) -> Forcing:
+    surface = surface | {"freshwater_flux": _balanced(surface["freshwater_flux"], grid, label)}
     values: dict[str, Any] = {**fields, **surface, **_constants(dataset, fields, observed, grid, label)}
     attrs = {str(key): value for key, value in dataset.attrs.items() if key not in CONSTANTS}
     attrs.setdefault("source", label)

@@ -247,8 +247,9 @@ class Posterior:
         fields, point = base.state.fields, jnp.asarray(base.x)
         with _Meter(self.model) as meter:
             tokens = self._living_tokens(base)
-            gradient, adjoints = self._adjoint(tokens, fields, point)
+            # Sensitivities first: their many right-hand sides make the factors that the adjoint then finds.
             sensitivities = self._sensitivities(tokens, fields, point)
+            gradient, adjoints = self._adjoint(tokens, fields, point)
             hessian = np.asarray(self._curvature(fields, point, adjoints, sensitivities))
             # Exactly symmetric but for round-off: s_j . d2L . s_k is formed from one side only.
             asymmetry = float(np.abs(hessian - hessian.T).max() / np.abs(hessian).max())

@@ -18,6 +18,10 @@ from invbgc.linalg.system import SparseSystem
 MAX_ITERATIONS = 60
 REFRESH_ABOVE = 0.5
 """Residual ratio of one step above which the factor is renewed."""
+STEP_RESIDUAL = 0.03
+"""Relative residual of the linear solve of a step, where iterations find it: a step gains no more than that."""
+POLISH_RESIDUAL = 1e-4
+"""The same of the last steps."""
 HALVINGS = 6
 """Times a step is halved in search of a smaller residual."""
 POLISH = 3
@@ -99,7 +103,7 @@ def newton(
         return best
 
     def step(carry: _Carry) -> _Carry:
-        dx = -solve_with_token(system, carry.token, carry.residual)
+        dx = -solve_with_token(system, carry.token, carry.residual, tolerance=STEP_RESIDUAL)
         full = jnp.max(jnp.abs(dx))
         size, x, r, value = damped(carry, dx)
         small = full < tolerance
@@ -131,7 +135,7 @@ def newton(
 
     def polish(state):
         x, _, count = state
-        dx = -solve_with_token(system, token, residual(x))
+        dx = -solve_with_token(system, token, residual(x), tolerance=POLISH_RESIDUAL)
         return x + dx, jnp.max(jnp.abs(dx)), count + 1
 
     def unpolished(state):

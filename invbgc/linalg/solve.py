@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from invbgc.errors import ConvergenceError
-from invbgc.linalg.system import SparseSystem
+from invbgc.linalg.system import KRYLOV_TOLERANCE, SparseSystem
 
 NO_FACTOR = -1
 """Token of a matrix that could not be factored; solves with it give NaN."""
@@ -31,7 +31,7 @@ def factor_token(system: SparseSystem, coefficients, replaces=None):
     """
 
     def host(old, *arrays) -> np.ndarray:
-        system.forget(int(old))
+        system.supersede(int(old))
         try:
             return np.array(system.factorise(*(np.asarray(a) for a in arrays)))
         except (ConvergenceError, KeyboardInterrupt) as error:
@@ -46,6 +46,7 @@ def factor_token(system: SparseSystem, coefficients, replaces=None):
 def _host_solve(
     system: SparseSystem,
     transposed: bool,
+    tolerance: float,
     ranks: tuple[int, ...],
     token: np.ndarray,
     rhs: np.ndarray,
@@ -73,14 +74,16 @@ def _host_solve(
             if arrays and not system.remembers(known):
                 first = np.unravel_index(int(np.argmax(chosen)), batch)
                 known = system.factorise(*(part[first] for part in arrays))
-            solution[chosen] = system.solve(known, np.ascontiguousarray(columns[chosen].T), transposed).T
+            solution[chosen] = system.solve(known, np.ascontiguousarray(columns[chosen].T), transposed, tolerance).T
         except (ConvergenceError, KeyboardInterrupt) as error:
             system.failure = system.failure or error
             solution[chosen] = np.nan
     return solution.reshape(*batch, rhs.shape[-1])
 
 
-def solve_with_token(system: SparseSystem, token, rhs, transposed: bool = False, coefficients=()):
+def solve_with_token(
+    system: SparseSystem, token, rhs, transposed: bool = False, coefficients=(), tolerance: float = KRYLOV_TOLERANCE
+):
     """A^-1 b or A^-T b with a factor that exists; not differentiable, mapped over leading axes as one block.
 
     Args:
@@ -89,9 +92,10 @@ def solve_with_token(system: SparseSystem, token, rhs, transposed: bool = False,
         rhs: b [n].
         transposed: solve with the transpose.
         coefficients: c, from which the factor is made again should its token be forgotten by then.
+        tolerance: relative residual that suffices, where iterations find the solution.
     """
     shape = jax.ShapeDtypeStruct(rhs.shape, rhs.dtype)
-    host = partial(_host_solve, system, transposed, tuple(np.ndim(part) for part in coefficients))
+    host = partial(_host_solve, system, transposed, tolerance, tuple(np.ndim(part) for part in coefficients))
     return jax.pure_callback(host, shape, token, rhs, *coefficients, vmap_method="expand_dims")
 
 

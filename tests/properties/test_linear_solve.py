@@ -9,6 +9,7 @@ import pytest
 
 from invbgc.errors import ConvergenceError, InputError
 from invbgc.linalg.backend import available_backends, find_backend
+from invbgc.linalg.krylov import ENDS, gmres
 from invbgc.linalg.operators import RowProduct, ShiftedTransport
 from invbgc.linalg.solve import linear_solve
 from invbgc.linalg.system import SparseSystem
@@ -152,3 +153,68 @@ def test_absent_backend_says_how_to_get_it(monkeypatch):
     with pytest.raises(InputError, match=r"invbgc\[fast\]"):
         find_backend("pardiso")
     assert find_backend("auto")[0] == "superlu"
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_gmres_solves_with_a_nearby_inverse(columns):
+    rng = np.random.default_rng(7)
+    matrix = np.eye(60) * 3.0 + rng.normal(size=(60, 60)) / 8.0
+    nearby = np.linalg.inv(matrix + 0.1 * rng.normal(size=(60, 60)) / 8.0)
+    rhs = rng.normal(size=(60, columns)) * np.logspace(0, -9, columns)
+    found = gmres(lambda v: matrix @ v, lambda v: nearby @ v, rhs, 1e-12, 30)
+    assert found.converged and 6 < found.iterations < 20
+    error = np.abs(found.solution - np.linalg.solve(matrix, rhs)).max(axis=0)
+    assert np.all(error < 1e-11 * np.abs(rhs).max(axis=0))
+    short = gmres(lambda v: matrix @ v, lambda v: nearby @ v, rhs, 1e-12, 2)
+    assert not short.converged and short.iterations == 2 + ENDS
+
+
+def test_gmres_ends_when_its_space_is_exhausted():
+    found = gmres(lambda v: 2.0 * v, lambda v: v, np.eye(5, 2), 1e-12, 30)
+    assert found.converged and found.iterations == 1 + ENDS
+    np.testing.assert_allclose(found.solution, 0.5 * np.eye(5, 2), rtol=1e-15)
+    nothing = gmres(lambda v: 2.0 * v, lambda v: v, np.zeros((5, 1)), 1e-12, 30)
+    assert nothing.converged and nothing.iterations == ENDS and not nothing.solution.any()
+
+
+@pytest.fixture(params=available_backends())
+def reusing(request, monkeypatch):
+    """A system large enough for a nearby factor to be worth trying, up to forty iterations."""
+    transport = CIRCULATIONS["embedded_8deg"]().transport
+    monkeypatch.setattr("invbgc.linalg.system.RENT", 40.0 / transport.shape[0] ** (2.0 / 3.0))
+    return SparseSystem(ShiftedTransport(transport, RowProduct(transport)), "test", request.param, keep=2, reuse=True)
+
+
+def test_a_nearby_factor_serves_until_it_costs_a_factorisation(reusing):
+    rng = np.random.default_rng(8)
+    rate = 1e-9 * (1.0 + rng.random(reusing.operator.size))
+    first = reusing.factorise(rate)
+    second = reusing.factorise(1.2 * rate)
+    rhs = rng.normal(size=(reusing.operator.size, 4))
+    reusing.solve(first, rhs)
+    assert reusing.counters.factorisations == 1
+    for transposed in (False, True):
+        direct = SparseSystem(reusing.operator, "direct", reusing.backend)
+        expected = direct.solve(direct.factorise(1.2 * rate), rhs[:, 0], transposed)
+        np.testing.assert_allclose(
+            reusing.solve(second, rhs[:, 0], transposed), expected, rtol=1e-9, atol=1e-11 * np.abs(expected).max()
+        )
+    assert reusing.counters.factorisations == 1 and 0 < reusing.counters.krylov_iterations <= 40
+    reusing.solve(second, rhs)  # four more columns cost more than a factor
+    assert reusing.counters.factorisations == 2
+    far = reusing.factorise(100.0 * rate)
+    assert reusing.counters.factorisations == 3 and far in reusing._live
+
+
+def test_an_inventory_tied_weakly_is_right_with_a_nearby_factor(reusing):
+    """A restoring of 1e-6 per year fixes the mean; the nearby factor shares it, so that no iteration can spoil it."""
+    grid = CIRCULATIONS["embedded_8deg"]().grid
+    weak, rng = 3.17e-14, np.random.default_rng(9)
+    surface = np.where(grid.layer_mask(1), 1e-10 * rng.random(grid.n_wet), 0.0)
+    reusing.factorise(weak + surface)
+    token = reusing.factorise(weak + 1.3 * surface)
+    rhs = weak * 2.0 + 1e-10 * rng.normal(size=grid.n_wet)
+    found = reusing.solve(token, rhs)
+    assert reusing.counters.factorisations == 1
+    balance = grid.volume @ (rhs - (weak + 1.3 * surface) * found)
+    assert abs(balance) < 1e-12 * (grid.volume @ np.abs(rhs))

@@ -61,8 +61,8 @@ class PCOModel:
         # One analysis serves every tracer: their matrices are transport plus a diagonal. The two matrices that never
         # change (ALK, DOCl) and one each of DOC, DOCr, DIC and O2 stay alive together.
         return {
-            "phosphorus": SparseSystem(loop, "phosphorus", backend, keep=1),
-            "tracer": SparseSystem(ShiftedTransport(transport, product), "tracer", backend, keep=6),
+            "phosphorus": SparseSystem(loop, "phosphorus", backend, keep=1, reuse=True),
+            "tracer": SparseSystem(ShiftedTransport(transport, product), "tracer", backend, keep=6, reuse=True),
         }
 
     def _stages(self) -> tuple[Stage, ...]:
@@ -84,6 +84,7 @@ class PCOModel:
                 lambda own, _, x: phosphorus.phosphorus_source(env, own, to_values(x)),
                 "phosphorus",
                 loop_tracers,
+                weak="proportional",
                 coefficients=lambda own, _, x: phosphorus.loop_coefficients(env, to_values(x)),
             ),
             stage("DOC", on_upstream(carbon.doc_source)),
@@ -92,18 +93,18 @@ class PCOModel:
         if labile_fraction > 0 or self.options.labile == "satellite_residual":
             stages.append(stage("DOCl", on_upstream(carbon.docl_source)))
         stages += [
-            stage("ALK", on_upstream(carbon.alk_source)),
+            stage("ALK", on_upstream(carbon.alk_source), weak="uniform"),
             stage(
                 "DIC",
                 on_upstream(carbon.dic_source),
                 linear=False,
-                start=jnp.full(n, env.DIC_surface_mean),
+                start=jnp.full(n, env.DIC_surface_mean, dtype=float),
             ),
             stage(
                 "O2",
                 on_upstream(oxygen.o2_source),
                 linear=False,
-                start=jnp.full(n, OXYGEN_START),
+                start=jnp.full(n, OXYGEN_START, dtype=float),
                 relaxed_source=lambda own, upstream, x, softness: oxygen.o2_source(
                     env, own, upstream, to_values(x), softness
                 ),
