@@ -92,7 +92,8 @@ def floor(system: Any) -> float:
     rhs = random.normal(size=(system.operator.size, FLOOR_BLOCK))
     start = time.perf_counter()
     for number in range(FLOOR_FACTORS):
-        token = system.factorise(np.full(system.operator.size, 1e-8 * (1 + 0.1 * number)))
+        # far from each other, so that none is solved with the factor of another
+        token = system.factorise(np.full(system.operator.size, 1e-9 * 10.0**number))
     for first in range(0, FLOOR_SOLVES, FLOOR_BLOCK):
         system.solve(token, rhs[:, : min(FLOOR_BLOCK, FLOOR_SOLVES - first)])
     return time.perf_counter() - start

@@ -34,6 +34,9 @@ from invbgc.units import require_unit
 
 logger = logging.getLogger("invbgc")
 
+ROUND_OFF = 1e-14
+"""Relative sum of a freshwater flux in double precision that is zero already."""
+
 STORAGE_PRECISION = 1e-6
 """Relative sum of a freshwater flux that counts as rounding of a file in single precision."""
 
@@ -101,6 +104,8 @@ def _balanced(flux: np.ndarray, grid: OceanGrid, label: str) -> np.ndarray:
     """
     volume = grid.volume[: grid.n_columns]
     mean, size = np.average(flux, weights=volume), np.average(np.abs(flux), weights=volume)
+    if abs(mean) <= ROUND_OFF * size:
+        return flux
     if abs(mean) <= STORAGE_PRECISION * size:
         return flux - mean
     logger.warning(

@@ -217,7 +217,7 @@ class Posterior:
         for system in self.model.systems.values():
             system.failure = None
         with _Meter(self.model) as meter:
-            fields, info = jax.block_until_ready(self.model.steady(jnp.asarray(x), self._start(guess)))
+            fields, info = _interruptible(self.model.steady, jnp.asarray(x), self._start(guess))
             for system in self.model.systems.values():
                 if isinstance(system.failure, KeyboardInterrupt):
                     raise system.failure
@@ -352,6 +352,16 @@ class Posterior:
 
 def _same_boxes(one: OceanGrid, other: OceanGrid) -> bool:
     return one.shape == other.shape and np.array_equal(one.wet, other.wet) and np.allclose(one.volume, other.volume)
+
+
+def _interruptible(function, *arguments):
+    """Call a compiled function with host callbacks; a Ctrl-C that JAX met around a callback stays a Ctrl-C."""
+    try:
+        return jax.block_until_ready(function(*arguments))
+    except (ValueError, RuntimeError) as error:
+        if "KeyboardInterrupt" in str(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 class _Meter:

@@ -173,7 +173,10 @@ class SparseSystem:
         self.counters = Counters()
 
     def factorise(self, *coefficients: np.ndarray) -> int:
-        """Token of the factor of A(c); equal coefficients get the token they had before, without new work."""
+        """Token of A(c), which is factored now unless the factor of a nearby matrix may serve.
+
+        Equal coefficients get the token they had before, without new work.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for array in coefficients:
             digest.update(np.ascontiguousarray(array).data)

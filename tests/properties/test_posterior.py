@@ -167,6 +167,20 @@ def test_frozen_parameters_leave_x(few_box):
     np.testing.assert_allclose(part.hessian, full, atol=1e-8 * np.abs(full).max())
 
 
+@pytest.mark.parametrize(
+    ("text", "raised"), [("KeyboardInterrupt: ", KeyboardInterrupt), ("out of memory", ValueError)]
+)
+def test_an_interrupt_around_a_callback_stays_one(few_box, monkeypatch, text, raised):
+    posterior, x = few_box
+
+    def broken(*_):
+        raise ValueError(f"INTERNAL: CpuCallback error calling callback: Traceback ... {text}")
+
+    monkeypatch.setitem(posterior.model.__dict__, "steady", broken)
+    with pytest.raises(raised):
+        posterior.value(x)
+
+
 def test_inadmissible_parameters_are_named(few_box):
     posterior, x = few_box
     bad = x.copy()
