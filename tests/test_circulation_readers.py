@@ -23,6 +23,7 @@ from invbgc.circulation.toys import few_box, spherical_area
 from invbgc.constants import DAY, YEAR
 from invbgc.errors import InputError
 from invbgc.grid import DIMENSIONS, OceanGrid
+from invbgc.sources import get_source
 
 COLUMN_MAJOR = ("depth", "longitude", "latitude")
 STEP = 43200.0
@@ -700,6 +701,17 @@ def test_convert_every_format(boxes, globe, months, tmp_path):
         assert abs(again.transport - ocean.transport).max() < 1e-15 * abs(ocean.transport).max() + 1e-20
         assert "passed" in report and f"{ocean.grid.n_wet} wet boxes" in report
         assert "read as" in report and again.attrs["detection"] in report
+
+
+def test_a_published_file_brings_its_citation_through_conversion(globe, tmp_path):
+    path = tmp_path / "OCIM2_CTL_He.mat"
+    write_matlab(globe, path)
+    convert(path, tmp_path / "ocean.nc")
+    source = get_source("ocim2_mat")
+    for ocean in (load_circulation(path), load_circulation(tmp_path / "ocean.nc")):
+        assert ocean.attrs["citation"] == source.citation and ocean.attrs["licence"] == source.licence
+    write_matlab(globe, tmp_path / "mine.mat")
+    assert "citation" not in load_circulation(tmp_path / "mine.mat").attrs
 
 
 def test_convert_leaves_nothing_behind_when_it_fails(boxes, tmp_path):
