@@ -89,6 +89,26 @@ def write_netcdf(dataset: xr.Dataset, path: str | Path) -> Path:
     return path
 
 
+def read_netcdf(path: str | Path, what: str) -> xr.Dataset:
+    """The whole content of a netCDF file, times as numbers.
+
+    Args:
+        path: the file.
+        what: what it is called in messages.
+
+    Raises:
+        InputError: there is no such file, or it is not netCDF.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{what}: no file at {path}; check the path, or fetch the file first.")
+    try:
+        with xr.open_dataset(path, decode_times=False) as file:
+            return file.load()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{what} {path}: not readable as netCDF ({error}).") from error
+
+
 def _attribute(value: Any) -> Any:
     if isinstance(value, bool | np.bool_):
         return int(value)

@@ -103,18 +103,26 @@ CONTINUATION = (20.0, 8.0, 3.0, 1.0)
 """Softness of the relaxed source along the continuation."""
 
 
+INVENTORY_SHIFT = 1e-6
+"""Part of a state by which its inventory may be moved. Rounding moves it by 1e-11 to 1e-9; more is a failed solve."""
+
+
 def _with_inventory(stage: Stage, state, upstream: Fields, x):
     """The state with its inventory in balance: transport moves tracer, so that the sources must sum to zero.
 
     Where the inventory is tied by a weak restoring only, rounding in the solve moves it along a direction that hardly
     shows in the residual. The sum of the sources shows it: it is taken to zero along that direction.
+
+    Returns:
+        the state, and by how much it was moved, max|du| / max|u|.
     """
     if stage.weak is None:
-        return state
+        return state, jnp.zeros(())
     direction = state if stage.weak == "proportional" else jnp.ones_like(state)
     weights = jnp.tile(stage.weights, len(stage.tracers))
     surplus, slope = jax.jvp(lambda u: jnp.vdot(weights, stage.stacked_source(u, upstream, x)), (state,), (direction,))
-    return state - surplus / slope * direction
+    change = surplus / slope * direction
+    return state - change, jnp.max(jnp.abs(change)) / jnp.max(jnp.abs(state))
 
 
 def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, StageInfo]:
@@ -124,8 +132,9 @@ def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, St
         zero = jnp.zeros(len(stage.tracers) * stage.weights.shape[0])
         token = factor_token(stage.system, stage.matrix_coefficients(zero, upstream, x))
         state = solve_with_token(stage.system, token, stage.stacked_source(zero, upstream, x))
-        state = _with_inventory(stage, state, upstream, x)
-        return state, StageInfo(token, jnp.isfinite(jnp.sum(state)), one, one, jnp.zeros(()))
+        state, shift = _with_inventory(stage, state, upstream, x)
+        sound = jnp.isfinite(jnp.sum(state)) & (shift < INVENTORY_SHIFT)
+        return state, StageInfo(token, sound, one, one, shift)
 
     transport = stage.system.operator.constant_part
 

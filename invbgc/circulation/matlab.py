@@ -50,6 +50,7 @@ GRIDS = ("grid", "grd")
 OCIM2_48L_VARIABLES = ("ocnmask", "tlat", "tlon", "tz", "wz", "area", "vol")
 """Variables of the netCDF file that describes the grid of OCIM2-48L."""
 
+# SciPy raises NotImplementedError for MATLAB files of versions it does not read.
 _READ_ERRORS = (MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, zlib.error)
 
 

@@ -52,6 +52,7 @@ def read_ocim2_grid(path: str | Path) -> OceanGrid:
     path = _existing(path, "OCIM2 grid")
     try:
         content = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)
+    # SciPy raises NotImplementedError for MATLAB 7.3
     except (MatReadError, ValueError, NotImplementedError, OSError) as error:
         raise InputError(f"OCIM2 grid {path}: not a readable MATLAB 5 file ({error}).") from error
     for name in ("M3d", "grid", "MSKS"):

@@ -7,6 +7,7 @@ import xarray as xr
 
 from invbgc.datasets.regridding import Climatology, read_climatology
 from invbgc.errors import InputError
+from invbgc.files import read_netcdf
 
 MONTHS = 12
 
@@ -26,14 +27,7 @@ def read_ocmip2(path: str | Path) -> dict[str, Climatology]:
     Raises:
         InputError: the file or a variable is missing, a shape does not fit, or a value is impossible.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"Gas-exchange file: no file at {path}; check the path, or fetch the file first.")
-    try:
-        with xr.open_dataset(path, decode_times=False) as file:
-            content = file.load()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"Gas-exchange file {path}: not readable as netCDF ({error}).") from error
+    content = read_netcdf(path, "Gas-exchange file")
     for name in ("LAT", "LON", "FICE", "XKW", "P"):
         if name not in content.variables:
             raise InputError(f"Gas-exchange file {path}: no variable '{name}'; found {', '.join(map(str, content))}.")

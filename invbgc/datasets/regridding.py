@@ -12,6 +12,7 @@ import xarray as xr
 from invbgc.constants import EARTH_RADIUS
 from invbgc.datasets.binning import Binning, fill_gaps
 from invbgc.errors import InputError
+from invbgc.files import read_netcdf
 from invbgc.grid import OceanGrid
 
 LOGGER = logging.getLogger("invbgc")
@@ -97,15 +98,7 @@ def read_climatology(
             gaps, there is a further dimension, or no value is finite.
     """
     if not isinstance(source, xr.Dataset):
-        path = Path(source)
-        if not path.is_file():
-            raise InputError(f"Climatology: no file at {path}; check the path, or fetch the file first.")
-        try:
-            with xr.open_dataset(path, decode_times=False) as file:
-                content = file.load()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"Climatology {path}: not readable as netCDF ({error}).") from error
-        label = f"Climatology {path}"
+        content, label = read_netcdf(source, "Climatology"), f"Climatology {source}"
     else:
         content, label = source, "Climatology"
     if variable not in content:

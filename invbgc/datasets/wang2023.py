@@ -153,6 +153,7 @@ class SourceFiles:
         path = find_file(self.folder, name)
         try:
             content: Any = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)
+        # SciPy raises NotImplementedError for MATLAB 7.3
         except (MatReadError, ValueError, NotImplementedError, OSError) as error:
             raise InputError(f"Dataset wang2023, file {path}: not a readable MATLAB 5 file ({error}).") from error
         structure, _, member = variable.partition(".")

@@ -27,6 +27,7 @@ KEPT = 3
 
 _FORMAT = 2
 _NAME = re.compile(r"checkpoint_(\d{6})\.npz")
+# zipfile raises NotImplementedError where damage makes a member look compressed in a way it does not know.
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _log = logging.getLogger("invbgc")
 

@@ -21,22 +21,11 @@ from invbgc.datasets.wang2023 import (
     SALINITY_FILE,
     SILICATE_FILE,
     TEMPERATURE_FILE,
-    SourceFiles,
     load_wang2023,
 )
 from invbgc.observations import drop_outliers
 
 pytestmark = pytest.mark.shared_data
-
-
-@pytest.fixture(scope="module")
-def folder(shared_data):
-    return shared_data / "wang2023_observations"
-
-
-@pytest.fixture(scope="module")
-def files(folder):
-    return SourceFiles(folder)
 
 
 @pytest.fixture(scope="module")

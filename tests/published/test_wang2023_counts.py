@@ -14,7 +14,6 @@ from invbgc.datasets.wang2023 import (
     GLODAP_FILE,
     PHOSPHATE_FILE,
     TEMPERATURE_FILE,
-    SourceFiles,
     load_wang2023,
     observed_on_source,
 )
@@ -22,16 +21,6 @@ from invbgc.errors import InputError
 from invbgc.observations import observe
 
 pytestmark = pytest.mark.shared_data
-
-
-@pytest.fixture(scope="module")
-def folder(shared_data):
-    return shared_data / "wang2023_observations"
-
-
-@pytest.fixture(scope="module")
-def files(folder):
-    return SourceFiles(folder)
 
 
 @pytest.fixture(scope="module")
