@@ -55,7 +55,7 @@ def measure(degrees: int, backend: str, shared: Path) -> dict[str, Any]:
     before = _memory()
     x, n = posterior.x0, posterior.model.grid.n_wet
     start = time.perf_counter()
-    state = posterior.value_grad_hess(x).state
+    first = posterior.value_grad_hess(x)
     cold = time.perf_counter() - start
     direction = STEP * np.cos(np.arange(len(x)))
     rows = {}
@@ -63,7 +63,7 @@ def measure(degrees: int, backend: str, shared: Path) -> dict[str, Any]:
         counters = {name: system.counters for name, system in posterior.model.systems.items()}
         old = {name: counter.as_dict() for name, counter in counters.items()}
         start = time.perf_counter()
-        evaluation = getattr(posterior, kind)(x + number * direction, guess=state)
+        evaluation = getattr(posterior, kind)(x + number * direction, guess=first)
         seconds = time.perf_counter() - start
         spent = {
             f"{name}_{key}": value - old[name][key]

@@ -2,7 +2,8 @@
 
 The public names below are imported when they are first used, so that ``import invbgc`` and ``invbgc --help`` are
 instant. Double precision is chosen here, before any JAX array can exist: inventories are set by rates of 1e-6 per year,
-which single precision cannot resolve.
+which single precision cannot resolve. So is that compiled programs take the ocean's arrays as arguments, not as
+constants in their text: at 200,160 boxes that compiles in a quarter of the time and a tenth of the memory.
 """
 
 import os
@@ -10,9 +11,10 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-os.environ["JAX_ENABLE_X64"] = "1"  # read by JAX when it is imported
-if "jax" in sys.modules:
-    sys.modules["jax"].config.update("jax_enable_x64", True)
+for _setting in ("jax_enable_x64", "jax_use_simplified_jaxpr_constants"):
+    os.environ[_setting.upper()] = "1"  # read by JAX when it is imported
+    if "jax" in sys.modules and hasattr(sys.modules["jax"].config, _setting):
+        sys.modules["jax"].config.update(_setting, True)
 
 if TYPE_CHECKING:
     from invbgc import plots, units, verify

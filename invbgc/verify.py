@@ -85,7 +85,7 @@ def taylor_test(
     steps = [0.04 * 0.5**i for i in range(7)] if steps is None else list(steps)
 
     def value(point: np.ndarray) -> float:
-        return posterior.value(point, guess=here.state).value
+        return posterior.value(point, guess=here).value
 
     remainders, orders = taylor_orders(value, here.value, here.gradient, here.hessian, x, along, steps)
     expected = np.array([1.0, 2.0, 3.0])

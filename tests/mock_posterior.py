@@ -122,7 +122,7 @@ class MockPosterior:
         values = {name: float(v) for name, v in self.table.to_values(x).items()}
         value = float(self._value(x))
         # A trace of where the solver started from, as a real one leaves: the path depends on the guess bitwise.
-        drift = 0.0 if guess is None else 1e-15 * float(guess.fields["DIP"][0])
+        drift = 0.0 if guess is None else 1e-15 * float(guess.state.fields["DIP"][0])
         stats = {"factorisations": 3, "solves": 10, "seconds": 0.01, "max_residual": 1e-14}
         return Evaluation(
             x, value + drift, None, None, State(self.model, x, values, self.model.solve(values)), {}, stats

@@ -440,8 +440,9 @@ def _pack(evaluation: Any) -> dict[str, np.ndarray]:
     """Arrays of a checkpoint from a complete evaluation."""
     tracers = {f"field_{name}": np.asarray(value) for name, value in evaluation.state.fields.items()}
     jacobian = {f"jacobian_{tracer}": part for tracer, part in evaluation.jacobian.items()}
+    sensitivities = {f"sensitivity_{tracer}": part for tracer, part in evaluation.sensitivities.items()}
     names = ("x", "value", "gradient", "hessian", "gauss_newton")
-    return {name: np.asarray(getattr(evaluation, name)) for name in names} | tracers | jacobian
+    return {name: np.asarray(getattr(evaluation, name)) for name in names} | tracers | jacobian | sensitivities
 
 
 def _unpack(posterior: Posterior, arrays: Mapping[str, np.ndarray]) -> Evaluation:
@@ -455,7 +456,7 @@ def _unpack(posterior: Posterior, arrays: Mapping[str, np.ndarray]) -> Evaluatio
     state = State(posterior.model, x, values, {name: jnp.asarray(part) for name, part in group("field_").items()})
     return Evaluation(
         x, float(arrays["value"]), arrays["gradient"], arrays["hessian"], state, {}, {}, arrays["gauss_newton"],
-        group("jacobian_"),
+        group("jacobian_"), group("sensitivity_"),
     )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ class Evaluation:
         stats: factorisations, solves, seconds and residuals of this evaluation, Newton iterations per stage.
         gauss_newton: [p, p] positive semi-definite part of the Hessian, J^T W J plus that of the prior; with `hessian`.
         jacobian: tracer -> J [p, m], derivatives of the modelled at the observed boxes, mmol m-3; with `hessian`.
+        sensitivities: nonlinear tracer -> du/dx [p, n_wet], from which states nearby are foreseen; with `hessian`.
     """
 
     x: np.ndarray
@@ -57,6 +58,12 @@ class Evaluation:
     stats: dict = field(default_factory=dict)
     gauss_newton: np.ndarray | None = None
     jacobian: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    sensitivities: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def foreseen(self, x: np.ndarray, tracer: str) -> np.ndarray:
+        """A tracer [n_wet] at x, to first order where its sensitivities are known."""
+        here = self.state.fields[tracer]
+        return here + (x - self.x) @ self.sensitivities[tracer] if tracer in self.sensitivities else here
 
 
 class Posterior:
@@ -203,12 +210,12 @@ class Posterior:
         prior = self.table.negative_log_prior
         return jax.jit(lambda x: (jax.grad(prior)(x), jax.hessian(prior)(x)))
 
-    def value(self, x: np.ndarray, guess: State | None = None) -> Evaluation:
+    def value(self, x: np.ndarray, guess: Evaluation | None = None) -> Evaluation:
         """The posterior and its state at x, without derivatives.
 
         Args:
             x: optimiser coordinates [p].
-            guess: a state nearby, from which the nonlinear tracers start.
+            guess: the posterior at a point nearby, from which the nonlinear tracers start.
 
         Raises:
             ConvergenceError: no steady state was found; the message names the tracer.
@@ -217,7 +224,7 @@ class Posterior:
         for system in self.model.systems.values():
             system.failure = None
         with _Meter(self.model) as meter:
-            fields, info = _interruptible(self.model.steady, jnp.asarray(x), self._start(guess))
+            fields, info = _interruptible(self.model.steady, jnp.asarray(x), self._start(x, guess))
             for system in self.model.systems.values():
                 if isinstance(system.failure, KeyboardInterrupt):
                     raise system.failure
@@ -231,13 +238,13 @@ class Posterior:
         return Evaluation(x, value, None, None, state, {k: int(i.token) for k, i in info.items()}, stats)
 
     def value_grad_hess(
-        self, x: np.ndarray, guess: State | None = None, evaluation: Evaluation | None = None
+        self, x: np.ndarray, guess: Evaluation | None = None, evaluation: Evaluation | None = None
     ) -> Evaluation:
         """The posterior, its exact gradient and its exact Hessian at x.
 
         Args:
             x: optimiser coordinates [p].
-            guess: a state nearby, from which the nonlinear tracers start.
+            guess: the posterior at a point nearby, from which the nonlinear tracers start.
             evaluation: what `value` returned at the same x, so that the state is not solved again.
 
         Raises:
@@ -255,11 +262,15 @@ class Posterior:
             asymmetry = float(np.abs(hessian - hessian.T).max() / np.abs(hessian).max())
             gauss_newton, jacobian = self._gauss_newton(fields, point, sensitivities)
         stats = _added(base.stats, meter.stats) | {"max_hessian_asymmetry": asymmetry}
+        foresight = {name: sensitivities[name] for name in self._nonlinear}
         return Evaluation(
-            base.x, base.value, gradient, 0.5 * (hessian + hessian.T), base.state, tokens, stats, gauss_newton, jacobian
+            base.x, base.value, gradient, 0.5 * (hessian + hessian.T), base.state, tokens, stats, gauss_newton,
+            jacobian, foresight,
         )  # fmt: skip
 
-    def value_grad(self, x: np.ndarray, guess: State | None = None, evaluation: Evaluation | None = None) -> Evaluation:
+    def value_grad(
+        self, x: np.ndarray, guess: Evaluation | None = None, evaluation: Evaluation | None = None
+    ) -> Evaluation:
         """The posterior and its exact gradient at x, by one adjoint; arguments as for `value_grad_hess`."""
         base = evaluation if evaluation is not None else self.value(x, guess)
         with _Meter(self.model) as meter:
@@ -330,12 +341,16 @@ class Posterior:
             sensitivities |= dict(zip(stage.tracers, parts, strict=True))
         return sensitivities
 
-    def _start(self, guess: State | None) -> dict[str, jax.Array]:
+    @property
+    def _nonlinear(self) -> dict[str, jax.Array]:
+        """Tracers found by Newton's method, and the model's own first guess of each."""
+        stages = [stage for stage in self.model.stages if not stage.linear]
+        return {name: part for stage in stages for name, part in stage.split(stage.start).items()}
+
+    def _start(self, x: np.ndarray, guess: Evaluation | None) -> dict[str, jax.Array]:
         """Concentrations from which the nonlinear tracers start."""
-        nonlinear = [stage for stage in self.model.stages if not stage.linear]
-        if guess is None:
-            return {name: part for stage in nonlinear for name, part in stage.split(stage.start).items()}
-        return {name: guess.fields[name] for stage in nonlinear for name in stage.tracers}
+        start = self._nonlinear
+        return start if guess is None else {name: jnp.asarray(guess.foreseen(x, name)) for name in start}
 
     def _check(self, info: Mapping[str, StageInfo]) -> None:
         failures = [system.failure for system in self.model.systems.values() if system.failure is not None]

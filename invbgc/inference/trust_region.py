@@ -85,9 +85,9 @@ class EvaluationLike(Protocol):
 class Objective(Protocol):
     """A function with exact derivatives.
 
-    `guess` is the model state of a nearby point; `evaluation` is what `value` returned at the same x, to be completed.
-    `chord_gradient` is J^T W r with the sensitivities J of `evaluation` and the residuals r of `trial`, asked for only
-    where evaluations have a `gauss_newton` matrix.
+    `guess` is what was returned at a nearby point; `evaluation` is what `value` returned at the same x, to be
+    completed. `chord_gradient` is J^T W r with the sensitivities J of `evaluation` and the residuals r of `trial`,
+    asked for only where evaluations have a `gauss_newton` matrix.
     """
 
     def value(self, x: np.ndarray, guess: Any = None) -> Any: ...  # noqa: D102
@@ -384,7 +384,7 @@ def _try(objective: Objective, state: TrustRegionState, x: np.ndarray) -> _Try:
     if reason is not None:
         return _Try(x, None, np.nan, f"inadmissible: {reason}", calls=0)
     try:
-        evaluation = objective.value(x, guess=state.evaluation.state)
+        evaluation = objective.value(x, guess=state.evaluation)
     except ConvergenceError as error:
         return _Try(x, None, np.nan, f"no steady state: {error}")
     if not _finite(evaluation):

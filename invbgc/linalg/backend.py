@@ -5,12 +5,14 @@ belongs to one set of values and is freed explicitly. Nothing here knows JAX or 
 """
 
 import abc
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
+from threadpoolctl import ThreadpoolController
 
 from invbgc.errors import InputError
 
@@ -44,9 +46,17 @@ class Analysis(abc.ABC):
         """
 
 
-AnalyseFunction = Callable[[sp.csr_array], Analysis]
+def solve_single(solve: Callable[[np.ndarray], np.ndarray], rhs: np.ndarray) -> np.ndarray:
+    """Solve in single precision, each column scaled to order one; rhs and x [n, k], float64."""
+    size = np.abs(rhs).max(axis=0, initial=0.0)
+    size = np.where(size > 0.0, size, 1.0)
+    return solve((rhs / size).astype(np.float32)).astype(np.float64) * size
 
-#: Backends in order of preference: name -> module with a function ``analyse(pattern) -> Analysis``.
+
+AnalyseFunction = Callable[[sp.csr_array, bool], Analysis]
+
+#: Backends in order of preference: name -> module with a function ``analyse(pattern, single) -> Analysis``, `single`
+#: for factors in single precision.
 BACKENDS: Final[dict[str, str]] = {"pardiso": "invbgc.linalg.pardiso", "superlu": "invbgc.linalg.superlu"}
 
 
@@ -68,4 +78,11 @@ def find_backend(name: str = "auto") -> tuple[str, AnalyseFunction]:
     module = importlib.import_module(BACKENDS[name])
     if not module.is_available():
         raise InputError(f"the sparse solver {name!r} cannot run here: {module.WHY_ABSENT}")
+    _quieten_openblas()
     return name, module.analyse
+
+
+@functools.cache
+def _quieten_openblas() -> None:
+    """Give NumPy's OpenBLAS one thread, for good: its idle threads spin, which doubles the time of every solve."""
+    ThreadpoolController().select(internal_api="openblas").limit(limits=1)

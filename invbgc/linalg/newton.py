@@ -16,9 +16,9 @@ from invbgc.linalg.solve import factor_token, solve_with_token
 from invbgc.linalg.system import SparseSystem
 
 MAX_ITERATIONS = 60
-REFRESH_ABOVE = 0.5
+REFRESH_ABOVE = 0.1
 """Residual ratio of one step above which the factor is renewed."""
-STEP_RESIDUAL = 0.03
+STEP_RESIDUAL = 0.01
 """Relative residual of the linear solve of a step, where iterations find it: a step gains no more than that."""
 POLISH_RESIDUAL = 1e-4
 """The same of the last steps."""
@@ -140,7 +140,7 @@ def newton(
 
     def unpolished(state):
         _, size, count = state
-        return (size > 1e-3 * tolerance) & (count < POLISH)
+        return (count == 0) | ((size > 1e-2 * tolerance) & (count < POLISH))
 
     x, last, count = lax.while_loop(unpolished, polish, (rough.x, rough.step, jnp.zeros((), int)))
     return NewtonResult(

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from invbgc.errors import ConvergenceError
-from invbgc.linalg.backend import Analysis, Factor
+from invbgc.linalg.backend import Analysis, Factor, solve_single
 
 WHY_ABSENT = "the MKL library is not installed; pip install 'invbgc[fast]'"
 
@@ -43,9 +43,9 @@ def is_available() -> bool:
     return _library() is not None
 
 
-def analyse(pattern: sp.csr_array) -> Analysis:
+def analyse(pattern: sp.csr_array, single: bool = False) -> Analysis:
     """Prepare a pattern [n, n]; the ordering itself is found with the first values."""
-    return PardisoAnalysis(pattern)
+    return PardisoAnalysis(pattern, single)
 
 
 PLACES = 32
@@ -55,7 +55,7 @@ PLACES = 32
 class _Handle:
     """PARDISO's internal memory for one pattern: the analysis, and the factors by place (1, 2, ...)."""
 
-    def __init__(self, pattern: sp.csr_array):
+    def __init__(self, pattern: sp.csr_array, single: bool):
         library = _library()
         assert library is not None, WHY_ABSENT
         self._pardiso = library.pardiso
@@ -71,6 +71,8 @@ class _Handle:
         self._iparm[10] = 0  # no scaling: these matrices are balanced
         self._iparm[12] = 0  # no matching
         self._iparm[17] = -1  # report the fill
+        self._iparm[27] = int(single)
+        self.precision = np.float32 if single else np.float64
         self.released = False
 
     def run(
@@ -79,7 +81,7 @@ class _Handle:
         """Call PARDISO with the values [nnz] of the matrix at a place; rhs [n, k] in Fortran order to solve."""
         columns = 1 if rhs is None else rhs.shape[1]
         b = np.zeros((1, 1)) if rhs is None else rhs
-        x = np.zeros((1, 1)) if rhs is None else np.empty_like(rhs, order="F")
+        x = np.empty_like(b, order="F")
         self._iparm[11] = 2 if transposed else 0
         error = ctypes.c_int32(0)
         integer = lambda value: ctypes.byref(ctypes.c_int32(value))  # noqa: E731
@@ -116,15 +118,15 @@ class _Handle:
 class PardisoAnalysis(Analysis):
     """A pattern, its analysis, and which places are taken."""
 
-    def __init__(self, pattern: sp.csr_array):
-        self._handle = _Handle(pattern)
+    def __init__(self, pattern: sp.csr_array, single: bool):
+        self._handle = _Handle(pattern, single)
         self._free_places = list(range(PLACES, 0, -1))
         self._analysed = False
         weakref.finalize(self, self._handle.release)
 
     def factor(self, values: np.ndarray) -> Factor:
         """Factor the values [nnz], analysing the pattern the first time."""
-        values = np.ascontiguousarray(values, dtype=np.float64)
+        values = np.ascontiguousarray(values, dtype=self._handle.precision)
         if not self._analysed:
             self._handle.run(_ANALYSE, values)
             self._analysed = True
@@ -149,7 +151,11 @@ class PardisoFactor(Factor):
 
     def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """Solve with the factor or its transpose; rhs [n, k]."""
-        return self._owner._handle.run(_SOLVE, self._values, self._place, np.asfortranarray(rhs), transposed)
+
+        def run(block: np.ndarray) -> np.ndarray:
+            return self._owner._handle.run(_SOLVE, self._values, self._place, np.asfortranarray(block), transposed)
+
+        return solve_single(run, rhs) if self._values.dtype == np.float32 else run(rhs)
 
     def free(self) -> None:
         """Give the memory of the factor back and its place to the next one."""

@@ -26,6 +26,7 @@ import scipy.sparse as sp
 
 from invbgc.errors import ConvergenceError
 from invbgc.linalg.backend import Factor, find_backend
+from invbgc.linalg.inventory import Inventory
 from invbgc.linalg.krylov import ENDS, gmres
 
 LOG = logging.getLogger("invbgc")
@@ -48,7 +49,13 @@ RENT = 12.0 / 34_000.0 ** (2.0 / 3.0)
 and solves n^(4/3). Measured with 34,092 rows (12) and 200,160 (40)."""
 
 RENTED_ITERATIONS = 10
-"""Iterations that a first solve with a nearby factor is expected to take."""
+"""Iterations that a first solve with a nearby factor is expected to take more than with a factor of its own."""
+
+FIRST_COLUMN = 0.6
+"""Cost of solving with a factor at all, over that of one column; each column of a block costs what is left to one."""
+
+OWN_LIMIT = 100
+"""Iterations after which a solve with a factor of one's own that is not exact has failed."""
 
 KRYLOV_TOLERANCE = 1e-12
 """Relative residual wanted of solves with a nearby factor; a last step brings it below."""
@@ -79,6 +86,11 @@ class SparseOperator(abc.ABC):
     @abc.abstractmethod
     def values(self, coefficients: Sequence[np.ndarray]) -> np.ndarray:
         """CSR values [nnz] of A(c), on the host with NumPy."""
+
+    @property
+    def inventory(self) -> Inventory | None:
+        """What the matrices conserve but for a weak restoring; None where every unknown is held firmly."""
+        return None
 
     @abc.abstractmethod
     def matvec(self, coefficients, x) -> Any:
@@ -131,11 +143,18 @@ class _Live(NamedTuple):
 
 @dataclass
 class _Rented:
-    """A matrix solved with the factor of another: what its solves have cost, and are expected to cost per column."""
+    """A matrix solved with the factor of another: what that has cost beyond solves with a factor of its own.
+
+    Attributes:
+        matrix: A(c).
+        norm: its infinity norm.
+        spent: the cost so far, in solves of one column.
+        expected: iterations that the next solve will take more than with a factor of its own.
+    """
 
     matrix: sp.csr_array
     norm: float
-    spent: int = 0
+    spent: float = 0.0
     expected: int = RENTED_ITERATIONS
 
 
@@ -150,9 +169,19 @@ class SparseSystem:
             recently.
         reuse: solve with the factor of a nearby matrix, by GMRES, as long as the solves with a matrix cost less than
             its factor (`RENT`). A matrix is factored when its solves have cost that much, or will.
+        single: factor in single precision, which takes half the time and memory, and solve by GMRES to the accuracy of
+            double precision; for matrices whose factor costs far more than its solves.
     """
 
-    def __init__(self, operator: SparseOperator, name: str, backend: str = "auto", keep: int = 3, reuse: bool = False):
+    def __init__(
+        self,
+        operator: SparseOperator,
+        name: str,
+        backend: str = "auto",
+        keep: int = 3,
+        reuse: bool = False,
+        single: bool = False,
+    ):
         self.operator = operator
         self.name = name
         self.backend, analyse = find_backend(backend)
@@ -160,7 +189,9 @@ class SparseSystem:
         self._pattern = operator.pattern
         self._analysis = None
         self._keep = keep
-        self._reuse = reuse
+        self._reuse, self._single = reuse, single
+        self._inventory = operator.inventory if single else None
+        self._own_iterations = 0  # of the last full solve with a factor of its own; none where factors are exact
         self._rented: OrderedDict[int, _Rented] = OrderedDict()
         self._live: OrderedDict[int, _Live] = OrderedDict()
         self._coefficients: OrderedDict[int, tuple[np.ndarray, ...]] = OrderedDict()
@@ -213,14 +244,15 @@ class SparseSystem:
             raise ConvergenceError(f"{self.name}: factor {token} was released and its coefficients are forgotten")
         start = time.perf_counter()
         if self._analysis is None:
-            self._analysis = self._analyse(self._pattern)
+            self._analysis = self._analyse(self._pattern, self._single)
             self.counters.analyses += 1
         matrix, norm = self._matrix(token)
         while len(self._live) >= self._keep:
             near = self._nearest(token)
             self.release(next(iter(self._live)) if near is None else near)
         self._rented.pop(token, None)
-        self._live[token] = _Live(self._analysis.factor(matrix.data), matrix, norm)
+        held = matrix if self._inventory is None else _with_diagonal(matrix, self._inventory.hold)
+        self._live[token] = _Live(self._analysis.factor(held.data), matrix, norm)
         self.counters.factorisations += 1
         self.counters.factor_seconds += time.perf_counter() - start
         return self._live[token]
@@ -257,7 +289,11 @@ class SparseSystem:
             near = self._nearest(token)
             solution = None if near is None else self._rent(token, near, block, transposed, tolerance)
             if solution is None:
-                solution = self._solve(self._factor(token), block, transposed)
+                live = self._factor(token)
+                if not self._single:
+                    solution = self._solve(live, block, transposed)
+                else:
+                    solution = self._iterate(token, live, block, transposed, tolerance)
             return solution.reshape(rhs.shape)
 
     def _rent(self, token: int, near: int, block: np.ndarray, transposed: bool, tolerance: float) -> np.ndarray | None:
@@ -268,36 +304,63 @@ class SparseSystem:
             rented = self._rented[token] = _Rented(matrix, norm)
             while len(self._rented) > self._keep:
                 self._rented.popitem(last=False)
-        columns = block.shape[1]
-        rent = RENT * len(block) ** (2.0 / 3.0)
-        if rented.spent + rented.expected * columns > rent:
+        price = FIRST_COLUMN + (1.0 - FIRST_COLUMN) * block.shape[1]
+        left = RENT * len(block) ** (2.0 / 3.0) - rented.spent
+        if price * rented.expected > left:
             return None
-        start = time.perf_counter()
         self._live.move_to_end(near)
-        factor, matrix = self._live[near].factor, rented.matrix.T if transposed else rented.matrix
-        found = gmres(
-            lambda v: matrix @ v,
-            lambda v: factor.solve(v, transposed),
-            block,
-            tolerance,
-            int(rent - rented.spent) // columns - ENDS,
-            ROUNDING * rented.norm,
-        )
-        rented.spent += found.iterations * columns
-        self.counters.krylov_iterations += found.iterations * columns
-        self.counters.solve_seconds += time.perf_counter() - start
+        limit = self._own_iterations + int(left / price)
+        found = self._gmres(rented, self._live[near].factor, block, transposed, tolerance, limit)
+        excess = max(found.iterations - self._own_iterations, 0)
+        rented.spent += excess * price
         if not found.converged:
             return None
-        error, growth = self._judge(matrix, rented.norm, block, found.solution)
+        error, growth = self._judge(
+            rented.matrix.T if transposed else rented.matrix, rented.norm, block, found.solution
+        )
         if not error <= tolerance or not growth <= SINGULAR_ABOVE:
             return None  # a factor of its own says what is wrong
-        self.counters.solves += columns
-        if (
-            tolerance == KRYLOV_TOLERANCE
-        ):  # steps of Newton's method that ask for less say nothing of later, full solves
-            rented.expected = found.iterations
+        if tolerance == KRYLOV_TOLERANCE:  # a step of Newton's method that asks for less says nothing of full solves
+            rented.expected = excess
             self.counters.max_residual = max(self.counters.max_residual, error)
         return found.solution
+
+    def _iterate(self, token: int, live: _Live, block: np.ndarray, transposed: bool, tolerance: float) -> np.ndarray:
+        """Solve with a factor of one's own that is not exact."""
+        found = self._gmres(live, live.factor, block, transposed, tolerance, OWN_LIMIT)
+        error, growth = self._judge(live.matrix.T if transposed else live.matrix, live.norm, block, found.solution)
+        self._accept(error, growth, transposed)
+        if tolerance == KRYLOV_TOLERANCE:
+            self._own_iterations = found.iterations
+            self.counters.max_residual = max(self.counters.max_residual, error)
+        return found.solution
+
+    def _gmres(self, system, factor: Factor, block: np.ndarray, transposed: bool, tolerance: float, limit: int):
+        """Iterate, and count it."""
+        start = time.perf_counter()
+        matrix = system.matrix.T if transposed else system.matrix
+
+        def product(v: np.ndarray) -> np.ndarray:
+            return matrix @ v
+
+        def identity(v: np.ndarray) -> np.ndarray:
+            return v
+
+        multiply, rhs, finish = product, block, identity
+        if self._inventory is not None:
+            multiply, rhs, finish = self._inventory.border(product, block, transposed)
+        found = gmres(
+            multiply,
+            lambda v: factor.solve(v, transposed),
+            rhs,
+            tolerance,
+            max(limit - ENDS, 0),
+            ROUNDING * system.norm,
+        )
+        self.counters.krylov_iterations += found.iterations * block.shape[1]
+        self.counters.solves += block.shape[1]
+        self.counters.solve_seconds += time.perf_counter() - start
+        return found._replace(solution=finish(found.solution))
 
     @staticmethod
     def _judge(matrix, norm: float, block: np.ndarray, solution: np.ndarray) -> tuple[float, float]:
@@ -325,16 +388,19 @@ class SparseSystem:
         self.counters.solves += block.shape[1]
         self.counters.max_residual = max(self.counters.max_residual, error)
         self.counters.solve_seconds += time.perf_counter() - start
-        largest = np.abs(block).max(axis=0)
-        growth = live.norm * np.abs(solution).max(axis=0) / np.where(largest > 0, largest, np.inf)
-        if not error <= FAIL_ABOVE or not growth.max(initial=0.0) <= SINGULAR_ABOVE:
+        growth = self._judge(matrix, live.norm, block, solution)[1]
+        self._accept(error, growth, transposed)
+        return solution
+
+    def _accept(self, error: float, growth: float, transposed: bool) -> None:
+        """Raise where a solve cannot be trusted."""
+        if not error <= FAIL_ABOVE or not growth <= SINGULAR_ABOVE:
             raise ConvergenceError(
                 f"{self.name}: a {'transposed ' if transposed else ''}solve by {self.backend} left a backward error of "
-                f"{error:.1e} (expected at most {FAIL_ABOVE:.0e}) and a growth of {growth.max():.1e} (expected at most "
+                f"{error:.1e} (expected at most {FAIL_ABOVE:.0e}) and a growth of {growth:.1e} (expected at most "
                 f"{SINGULAR_ABOVE:.0e}). The matrix is close to singular: is every tracer tied to a rate, an exchange "
                 f"or an inventory?"
             )
-        return solution
 
     def remembers(self, token: int) -> bool:
         """Whether the factor of a token is alive or can be made again."""
@@ -374,6 +440,13 @@ def _distance(one: Sequence[np.ndarray], two: Sequence[np.ndarray]) -> float:
         size = float(np.abs(a).sum() + np.abs(b).sum())
         parts.append(float(np.abs(a - b).sum()) / size if size > 0 else 0.0)
     return max(parts)
+
+
+def _with_diagonal(matrix: sp.csr_array, added: np.ndarray) -> sp.csr_array:
+    """The matrix, with a full diagonal in its pattern, plus diag(added), in the same pattern."""
+    result = matrix.copy()
+    result.setdiag(matrix.diagonal() + added)
+    return result
 
 
 def _free_all(live: OrderedDict[int, _Live]) -> None:

@@ -21,6 +21,9 @@ from invbgc.steady import Stage, steady_state
 OXYGEN_START = 200.0
 """First guess of O2 everywhere, mmol m-3; well above the transition of respiration, where Newton's method is safe."""
 
+SINGLE_ABOVE = 150_000
+"""Unknowns of the phosphorus loop above which it is factored in single precision; see `benchmarks/phosphorus.py`."""
+
 
 class PCOModel:
     """The P-C-O model on one circulation (Wang et al. 2023).
@@ -61,7 +64,9 @@ class PCOModel:
         # One analysis serves every tracer: their matrices are transport plus a diagonal. The two matrices that never
         # change (ALK, DOCl) and one each of DOC, DOCr, DIC and O2 stay alive together.
         return {
-            "phosphorus": SparseSystem(loop, "phosphorus", backend, keep=1, reuse=True),
+            "phosphorus": SparseSystem(
+                loop, "phosphorus", backend, keep=1, reuse=True, single=loop.size > SINGLE_ABOVE
+            ),
             "tracer": SparseSystem(ShiftedTransport(transport, product), "tracer", backend, keep=6, reuse=True),
         }
 

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from invbgc.grid import OceanGrid
+from invbgc.linalg.inventory import Inventory
 from invbgc.linalg.operators import RowProduct
 from invbgc.linalg.system import SparseOperator
 from invbgc.models.pco.environment import Environment
@@ -133,6 +134,12 @@ class PhosphorusLoop(SparseOperator):
     def pattern(self) -> sp.csr_array:
         """The block pattern."""
         return self._pattern
+
+    @property
+    def inventory(self) -> Inventory:
+        """All dissolved phosphorus, restored as DIP: the loop loses none of it."""
+        volume = np.asarray(self._grid.volume)
+        return Inventory(np.tile(volume, self._blocks), np.arange(self.size) < self._n, self._kappa_g)
 
     def values(self, coefficients: Sequence[np.ndarray]) -> np.ndarray:
         """CSR values for the coefficients of `loop_coefficients`."""
