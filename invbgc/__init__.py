@@ -11,10 +11,10 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-for _setting in ("jax_enable_x64", "jax_use_simplified_jaxpr_constants"):
-    os.environ[_setting.upper()] = "1"  # read by JAX when it is imported
-    if "jax" in sys.modules and hasattr(sys.modules["jax"].config, _setting):
-        sys.modules["jax"].config.update(_setting, True)
+for _setting in ("JAX_ENABLE_X64", "JAX_USE_SIMPLIFIED_JAXPR_CONSTANTS"):
+    os.environ[_setting] = "1"  # read by JAX when it is imported
+if "jax" in sys.modules:  # then it is too late for the second, which saves time and memory only
+    sys.modules["jax"].config.update("jax_enable_x64", True)
 
 if TYPE_CHECKING:
     from invbgc import plots, units, verify

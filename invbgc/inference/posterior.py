@@ -28,9 +28,6 @@ from invbgc.observations import Observations, misfit
 from invbgc.state import State
 from invbgc.steady import Stage, StageInfo, steady_state
 
-DIRECTIONS_AT_ONCE = 7
-"""Second derivatives are taken along this many directions at a time, which bounds memory."""
-
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -143,10 +140,10 @@ class Posterior:
 
                 upstream = {name: fields[name] for name in upstream_tangents}
 
-                def along(tangent, direction):
-                    return jax.jvp(source, (upstream, x), (tangent, direction))[1]
+                def along(tangents):
+                    return jax.jvp(source, (upstream, x), tangents)[1]
 
-                return jax.vmap(along)(upstream_tangents, jnp.eye(len(x)))
+                return jax.lax.map(along, (upstream_tangents, jnp.eye(len(x))))
 
             return jax.jit(forcing)
 
@@ -191,7 +188,8 @@ class Posterior:
                 products = (sensitivities[name] @ fields_part[name] for name in fields)
                 return sum(products, x_part)
 
-            return jax.lax.map(row, (sensitivities, jnp.eye(len(x))), batch_size=DIRECTIONS_AT_ONCE)
+            # One direction after the other: what it touches stays in the cache, and memory is bounded.
+            return jax.lax.map(row, (sensitivities, jnp.eye(len(x))))
 
         return jax.jit(contracted)
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-HOLD = 1e-11
-"""Rate c at which the bordered equations hold the inventory, s-1: 3e-4 per year, slow beside the ocean's turnover but
+HOLD = 1e-12
+"""Rate c at which the bordered equations hold the inventory, s-1: 3e-5 per year, slow beside the ocean's turnover but
 far above the rounding of single precision."""
 
 Product = Callable[[np.ndarray], np.ndarray]

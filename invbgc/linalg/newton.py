@@ -16,7 +16,7 @@ from invbgc.linalg.solve import factor_token, solve_with_token
 from invbgc.linalg.system import SparseSystem
 
 MAX_ITERATIONS = 60
-REFRESH_ABOVE = 0.1
+REFRESH_ABOVE = 0.02
 """Residual ratio of one step above which the factor is renewed."""
 STEP_RESIDUAL = 0.01
 """Relative residual of the linear solve of a step, where iterations find it: a step gains no more than that."""

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from invbgc.errors import ConvergenceError
-from invbgc.linalg.backend import Analysis, Factor, solve_single
+from invbgc.linalg.backend import Analysis, Factor, SingleFactor
 
 WHY_ABSENT = "the MKL library is not installed; pip install 'invbgc[fast]'"
 
@@ -72,7 +72,6 @@ class _Handle:
         self._iparm[12] = 0  # no matching
         self._iparm[17] = -1  # report the fill
         self._iparm[27] = int(single)
-        self.precision = np.float32 if single else np.float64
         self.released = False
 
     def run(
@@ -119,14 +118,17 @@ class PardisoAnalysis(Analysis):
     """A pattern, its analysis, and which places are taken."""
 
     def __init__(self, pattern: sp.csr_array, single: bool):
-        self._handle = _Handle(pattern, single)
+        self._handle, self._single = _Handle(pattern, single), single
         self._free_places = list(range(PLACES, 0, -1))
         self._analysed = False
         weakref.finalize(self, self._handle.release)
 
     def factor(self, values: np.ndarray) -> Factor:
         """Factor the values [nnz], analysing the pattern the first time."""
-        values = np.ascontiguousarray(values, dtype=self._handle.precision)
+        return SingleFactor(self._factor, values) if self._single else self._factor(values)
+
+    def _factor(self, values: np.ndarray) -> Factor:
+        values = np.ascontiguousarray(values)
         if not self._analysed:
             self._handle.run(_ANALYSE, values)
             self._analysed = True
@@ -151,11 +153,7 @@ class PardisoFactor(Factor):
 
     def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """Solve with the factor or its transpose; rhs [n, k]."""
-
-        def run(block: np.ndarray) -> np.ndarray:
-            return self._owner._handle.run(_SOLVE, self._values, self._place, np.asfortranarray(block), transposed)
-
-        return solve_single(run, rhs) if self._values.dtype == np.float32 else run(rhs)
+        return self._owner._handle.run(_SOLVE, self._values, self._place, np.asfortranarray(rhs), transposed)
 
     def free(self) -> None:
         """Give the memory of the factor back and its place to the next one."""

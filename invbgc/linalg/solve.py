@@ -31,9 +31,8 @@ def factor_token(system: SparseSystem, coefficients, replaces=None):
     """
 
     def host(old, *arrays) -> np.ndarray:
-        system.supersede(int(old))
         try:
-            return np.array(system.factorise(*(np.asarray(a) for a in arrays)))
+            return np.array(system.supersede(int(old), *(np.asarray(a) for a in arrays)))
         except (ConvergenceError, KeyboardInterrupt) as error:
             system.failure = system.failure or error
             return np.array(NO_FACTOR)

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from invbgc.errors import ConvergenceError
-from invbgc.linalg.backend import Analysis, Factor, solve_single
+from invbgc.linalg.backend import Analysis, Factor, SingleFactor
 
 WHY_ABSENT = "SciPy is missing"  # cannot happen: SciPy is a dependency
 
@@ -37,7 +37,7 @@ class SuperLUAnalysis(Analysis):
     """A METIS order and the map from CSR values to the permuted CSC values that SuperLU factors."""
 
     def __init__(self, pattern: sp.csr_array, single: bool):
-        self._precision = np.float32 if single else np.float64
+        self._single = single
         self._order = nested_dissection(pattern)
         # Carry the positions of the values through the permutation once: a factorisation is then a gather.
         positions = sp.csr_array(
@@ -50,35 +50,29 @@ class SuperLUAnalysis(Analysis):
 
     def factor(self, values: np.ndarray) -> Factor:
         """Factor without pivoting off the diagonal, which transport matrices plus a decay do not need."""
-        matrix = sp.csc_array(
-            (values[self._gather].astype(self._precision), self._indices, self._indptr), shape=self._shape
-        )
+        return SingleFactor(self._factor, values) if self._single else self._factor(values)
+
+    def _factor(self, values: np.ndarray) -> Factor:
+        matrix = sp.csc_array((values[self._gather], self._indices, self._indptr), shape=self._shape)
         try:
             lu = spla.splu(matrix, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
         except RuntimeError as error:
             raise ConvergenceError(f"SuperLU could not factor a matrix of {self._shape[0]} rows: {error}") from error
-        return SuperLUFactor(lu, self._order, self._precision == np.float32)
+        return SuperLUFactor(lu, self._order)
 
 
 class SuperLUFactor(Factor):
     """A SuperLU object and the order it was made in."""
 
-    def __init__(self, lu: spla.SuperLU, order: np.ndarray, single: bool):
+    def __init__(self, lu: spla.SuperLU, order: np.ndarray):
         self._lu: spla.SuperLU | None = lu
         self._order = order
-        self._single = single
 
     def solve(self, rhs: np.ndarray, transposed: bool) -> np.ndarray:
         """Solve with the factor or its transpose; rhs [n, k]."""
         assert self._lu is not None, "the factor was freed"
-        lu, side, permuted = self._lu, "T" if transposed else "N", rhs[self._order]
-
-        def run(block: np.ndarray) -> np.ndarray:
-            return lu.solve(block, trans=side)
-
-        found = solve_single(run, permuted) if self._single else run(permuted)
         solution = np.empty_like(rhs)
-        solution[self._order] = found
+        solution[self._order] = self._lu.solve(rhs[self._order], trans="T" if transposed else "N")
         return solution
 
     def free(self) -> None:

@@ -51,9 +51,6 @@ and solves n^(4/3). Measured with 34,092 rows (12) and 200,160 (40)."""
 RENTED_ITERATIONS = 10
 """Iterations that a first solve with a nearby factor is expected to take more than with a factor of its own."""
 
-FIRST_COLUMN = 0.6
-"""Cost of solving with a factor at all, over that of one column; each column of a block costs what is left to one."""
-
 OWN_LIMIT = 100
 """Iterations after which a solve with a factor of one's own that is not exact has failed."""
 
@@ -148,13 +145,13 @@ class _Rented:
     Attributes:
         matrix: A(c).
         norm: its infinity norm.
-        spent: the cost so far, in solves of one column.
+        spent: the cost so far, in iterations of one column.
         expected: iterations that the next solve will take more than with a factor of its own.
     """
 
     matrix: sp.csr_array
     norm: float
-    spent: float = 0.0
+    spent: int = 0
     expected: int = RENTED_ITERATIONS
 
 
@@ -191,7 +188,7 @@ class SparseSystem:
         self._keep = keep
         self._reuse, self._single = reuse, single
         self._inventory = operator.inventory if single else None
-        self._own_iterations = 0  # of the last full solve with a factor of its own; none where factors are exact
+        self._own_iterations = 1  # of the last full solve with a factor of its own; one where factors are exact
         self._rented: OrderedDict[int, _Rented] = OrderedDict()
         self._live: OrderedDict[int, _Live] = OrderedDict()
         self._coefficients: OrderedDict[int, tuple[np.ndarray, ...]] = OrderedDict()
@@ -298,13 +295,8 @@ class SparseSystem:
 
     def _rent(self, token: int, near: int, block: np.ndarray, transposed: bool, tolerance: float) -> np.ndarray | None:
         """Solve with the factor of a nearby matrix; None where a factor of its own is, or will be, cheaper."""
-        rented = self._rented.get(token)
-        if rented is None:
-            matrix, norm = self._matrix(token)
-            rented = self._rented[token] = _Rented(matrix, norm)
-            while len(self._rented) > self._keep:
-                self._rented.popitem(last=False)
-        price = FIRST_COLUMN + (1.0 - FIRST_COLUMN) * block.shape[1]
+        rented = self._rent_of(token)
+        price = block.shape[1]
         left = RENT * len(block) ** (2.0 / 3.0) - rented.spent
         if price * rented.expected > left:
             return None
@@ -324,6 +316,14 @@ class SparseSystem:
             rented.expected = excess
             self.counters.max_residual = max(self.counters.max_residual, error)
         return found.solution
+
+    def _rent_of(self, token: int) -> _Rented:
+        """The matrix of a token that has no factor, and what its solves have cost."""
+        if token not in self._rented:
+            self._rented[token] = _Rented(*self._matrix(token))
+            while len(self._rented) > self._keep:
+                self._rented.popitem(last=False)
+        return self._rented[token]
 
     def _iterate(self, token: int, live: _Live, block: np.ndarray, transposed: bool, tolerance: float) -> np.ndarray:
         """Solve with a factor of one's own that is not exact."""
@@ -421,11 +421,20 @@ class SparseSystem:
             if self._coefficients.pop(token, None) is not None:
                 self._tokens = {key: value for key, value in self._tokens.items() if value != token}
 
-    def supersede(self, token: int) -> None:
-        """Forget a token that no one will solve with again, unless its factor can serve for other matrices."""
+    def supersede(self, token: int, *coefficients: np.ndarray) -> int:
+        """Token of A(c), which takes the place of one that no one will solve with again.
+
+        What its solves have cost is remembered: a sequence of matrices is factored where its members together have
+        cost a factor.
+        """
         with self._lock:
+            rented = self._rented.get(token)
             if not (self._reuse and token in self._live):
                 self.forget(token)
+            successor = self.factorise(*coefficients)
+            if rented is not None and successor not in self._live:
+                self._rent_of(successor).spent += rented.spent
+            return successor
 
     def clear(self) -> None:
         """Free every live factor."""

@@ -67,7 +67,7 @@ class PCOModel:
             "phosphorus": SparseSystem(
                 loop, "phosphorus", backend, keep=1, reuse=True, single=loop.size > SINGLE_ABOVE
             ),
-            "tracer": SparseSystem(ShiftedTransport(transport, product), "tracer", backend, keep=6, reuse=True),
+            "tracer": SparseSystem(ShiftedTransport(transport, product), "tracer", backend, keep=5, reuse=True),
         }
 
     def _stages(self) -> tuple[Stage, ...]:
