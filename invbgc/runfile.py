@@ -198,6 +198,15 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         # From the first guess the search ends in a higher minimum; see docs/real_data.md.
         "parameters": {"start": "published"},
     },
+    "wang2023_2deg": {
+        "run": {"name": "wang2023_2deg", "output": Path("runs/wang2023_2deg")},
+        "circulation": {"name": "ocim2_grid_operator.npz"},
+        "dataset": {
+            "name": "wang2023",
+            "source": Path("wang2023_observations"),
+            "dic": "anthropogenic_removed",
+        },
+    },
 }
 """Ready-made runs by name; each entry replaces the defaults of a section."""
 
@@ -205,6 +214,7 @@ PRESET_MEANINGS = {
     "embedded": "21 parameters on the embedded ocean, synthetic observations",
     "embedded_8deg": "the same on 9,937 boxes, for a quick look",
     "wang2023_4deg": "the real observations of Wang et al. (2023) on the embedded ocean",
+    "wang2023_2deg": "the same on 200,160 boxes of the OCIM2 grid, with an operator of your own",
 }
 """What each preset is, for lists."""
 

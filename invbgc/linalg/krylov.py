@@ -42,8 +42,8 @@ def gmres(
 
     The residual minimised is that of A X = B itself. Preconditioned vectors are kept (flexible GMRES, Saad 1993), so
     that M^-1 need not be linear beyond the rounding of single precision. A full solve ends with one more step
-    X + M^-1 (B - A X): where A and M have the same left vector w with w^T A = w^T M, as transport operators that conserve
-    the same inventory do, this step leaves no residual along w, however weakly the inventory is tied down.
+    X + M^-1 (B - A X): where A and M have the same left vector w with w^T A = w^T M, as transport operators that
+    conserve the same inventory do, this step leaves no residual along w, however weakly the inventory is tied down.
 
     Args:
         multiply: V [n, k] -> A V.
