@@ -1,16 +1,20 @@
 """Time, counts and memory of one evaluation of the posterior: value, gradient, Hessian, on 8, 4 and 2 degrees.
 
-`python -m benchmarks.evaluation --sizes 8 4 2 --shared ../shared/data --out evaluation.json`
+`python -m benchmarks.evaluation --sizes 8 4 2 --shared ../shared/data` writes `docs/performance.json`, and its tables
+into `docs/performance.md`; cases measured before and not asked for stay there.
 
-Each case runs in a process of its own. Times are warm: one evaluation has gone before, at a point nearby whose state is
-the first guess. The floor is measured in the same process: five factorisations of T + diagonal and 132 solves in blocks
-of 21 (the unknowns of the tracers and their sensitivities, `docs/performance.md`).
+Each case runs in a process of its own. Times are warm: one evaluation has gone before, at a point nearby that the next
+ones start from. The floor is measured in the same process: five factorisations of T + diagonal and 132 solves in blocks
+of 21 (the unknowns of the tracers and of their sensitivities). So are the alternatives, at the sizes where they fit:
+joint Jacobians with a solve per pair of parameters (`benchmarks.joint`), and `jax.jacfwd(jax.grad(f))` through the same
+sparse solves.
 """
 
 import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -19,12 +23,17 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.tables import KINDS, write_tables
+
 CASES = {8: "embedded_8deg", 4: "embedded", 2: "ocim2_grid"}
 """Degrees -> ocean."""
 
 FLOOR_FACTORS, FLOOR_SOLVES, FLOOR_BLOCK = 5, 132, 21
 STEP = 0.01
 """Distance of the points measured, in optimiser coordinates."""
+
+REPEATS = 3
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 
 
 def make_posterior(degrees: int, backend: str, shared: Path) -> Any:
@@ -47,42 +56,83 @@ def make_posterior(degrees: int, backend: str, shared: Path) -> Any:
     return Posterior(PCOModel(circulation, forcing, None, table, backend), observations)
 
 
-def measure(degrees: int, backend: str, shared: Path) -> dict[str, Any]:
-    """Seconds, counts and peak memory of one case."""
+def measure(degrees: int, backend: str, shared: Path, alternatives: bool) -> dict[str, Any]:
+    """Seconds, counts and peak memory of one case; medians of `REPEATS` evaluations."""
     import invbgc  # noqa: F401  (double precision)
 
+    imported = _memory()
     posterior = make_posterior(degrees, backend, shared)
-    before = _memory()
-    x, n = posterior.x0, posterior.model.grid.n_wet
+    systems = posterior.model.systems
+    x = posterior.x0
     start = time.perf_counter()
-    first = posterior.value_grad_hess(x)
+    here = posterior.value_grad_hess(x)
     cold = time.perf_counter() - start
-    direction = STEP * np.cos(np.arange(len(x)))
-    rows = {}
-    for number, kind in enumerate(("value", "value_grad", "value_grad_hess"), start=1):
-        counters = {name: system.counters for name, system in posterior.model.systems.items()}
-        old = {name: counter.as_dict() for name, counter in counters.items()}
-        start = time.perf_counter()
-        evaluation = getattr(posterior, kind)(x + number * direction, guess=first)
-        seconds = time.perf_counter() - start
-        spent = {
-            f"{name}_{key}": value - old[name][key]
-            for name, counter in counters.items()
-            for key, value in counter.as_dict().items()
-            if key not in ("analyses", "max_residual")
-        }
-        rows[kind] = {"seconds": seconds, **spent, "iterations": evaluation.stats["iterations"]}
-    return {
+    direction, number = STEP * np.cos(np.arange(len(x))), 0
+    rows, residual = {}, 0.0
+    for kind in KINDS:
+        runs = []
+        for _ in range(REPEATS):
+            number += 1
+            old = {name: system.counters.as_dict() for name, system in systems.items()}
+            start = time.perf_counter()
+            evaluation = getattr(posterior, kind)(x + number * direction, guess=here)
+            seconds = time.perf_counter() - start
+            spent = {
+                f"{name}_{key}": value - old[name][key]
+                for name, system in systems.items()
+                for key, value in system.counters.as_dict().items()
+                if key not in ("analyses", "max_residual")
+            }
+            runs.append({"seconds": seconds, **spent})
+            residual = max(residual, evaluation.stats["max_residual"])
+        rows[kind] = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        rows[kind]["iterations"] = {name: int(count) for name, count in evaluation.stats["iterations"].items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    result = {
         "degrees": degrees,
-        "backend": backend,
-        "boxes": n,
+        "backend": systems["tracer"].backend,
+        "boxes": posterior.model.grid.n_wet,
         "cold_seconds": cold,
-        "memory_before_GiB": before,
-        "peak_GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "max_residual": evaluation.stats["max_residual"],
-        "floor_seconds": floor(posterior.model.systems["tracer"]),
+        "import_GiB": imported,
+        "peak_GiB": peak,
+        "max_residual": residual,
         "evaluations": rows,
     }
+    if alternatives:
+        result["alternatives"] = compare(posterior, here, x + direction)
+    return result | {"floor_seconds": floor(systems["tracer"])}
+
+
+def compare(posterior: Any, here: Any, x: np.ndarray) -> dict[str, Any]:
+    """Seconds of the alternatives, compiled before, and how far their Hessians are from ours."""
+    import jax
+
+    from benchmarks.joint import JointPosterior
+
+    ours = posterior.value_grad_hess(x, guess=here)
+    guess = {name: np.asarray(value) for name, value in here.state.fields.items()}
+    joint = JointPosterior(posterior)
+    plain = jax.jit(jax.jacfwd(jax.grad(posterior)))
+    routes = {
+        "joint": lambda order: joint.evaluate(x, guess, order),
+        "jacfwd": lambda _: {"hessian": np.asarray(plain(x))},
+    }
+    found = {}
+    for name, route in routes.items():
+        route(2)
+        start = time.perf_counter()
+        answer = route(2)
+        seconds = time.perf_counter() - start
+        error = float(np.abs(answer["hessian"] - ours.hessian).max() / np.abs(ours.hessian).max())
+        found[name] = {"seconds": seconds, "hessian_error": error, "counts": answer.get("counts", {})}
+    start = time.perf_counter()
+    joint.evaluate(x, guess, 0)
+    found["joint"]["value_seconds"] = time.perf_counter() - start
+    start = time.perf_counter()
+    joint.evaluate(x, guess, 1)
+    found["joint"]["value_grad_seconds"] = time.perf_counter() - start
+    found["peak_GiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return found
 
 
 def floor(system: Any) -> float:
@@ -107,28 +157,33 @@ def _memory() -> float:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", choices=sorted(CASES), default=[8, 4])
-    parser.add_argument("--backends", nargs="+", default=["auto"])
+    parser.add_argument("--backends", nargs="+", default=["pardiso", "superlu"])
+    parser.add_argument("--alternatives", type=int, nargs="*", default=[8, 4], help="sizes at which they are run")
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"), help="real data, for 2 degrees")
-    parser.add_argument("--out", type=Path, default=Path("evaluation.json"))
     parser.add_argument("--one", nargs=2, metavar=("DEGREES", "BACKEND"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(int(arguments.one[0]), arguments.one[1], arguments.shared)))
+        degrees, backend = int(arguments.one[0]), arguments.one[1]
+        print(json.dumps(measure(degrees, backend, arguments.shared, degrees in arguments.alternatives)))
         return
-    results = []
+    store = PAGE.with_suffix(".json")
+    results = json.loads(store.read_text()) if store.is_file() else []
     for degrees in arguments.sizes:
         for backend in arguments.backends:
+            compared = [str(degrees)] if degrees in arguments.alternatives and backend == arguments.backends[0] else []
             command = [sys.executable, "-m", "benchmarks.evaluation", "--one", str(degrees), backend]
-            command += ["--shared", str(arguments.shared)]
+            command += ["--shared", str(arguments.shared), "--alternatives", *compared]
             answer = subprocess.run(command, capture_output=True, text=True, check=False)
             if answer.returncode:
                 raise SystemExit(answer.stderr[-3000:])
-            results.append(json.loads(answer.stdout.splitlines()[-1]))
-            arguments.out.write_text(json.dumps(results, indent=1))
-            rows = results[-1]["evaluations"]
-            print(degrees, backend, {kind: round(row["seconds"], 2) for kind, row in rows.items()}, flush=True)
+            case = json.loads(answer.stdout.splitlines()[-1])
+            results = [old for old in results if (old["degrees"], old["backend"]) != (degrees, case["backend"])]
+            results = sorted([*results, case], key=lambda old: (-old["degrees"], old["backend"]))
+            store.write_text(json.dumps(results, indent=1) + "\n")
+            write_tables(results, PAGE)
+            print(degrees, backend, {kind: round(row["seconds"], 2) for kind, row in case["evaluations"].items()})
 
 
 if __name__ == "__main__":

@@ -18,12 +18,10 @@ blocks only, and A M^-1 differs from the identity by what transport does to a po
 iterations of GMRES close the loop.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import scipy.sparse as sp
 
-from invbgc.linalg.backend import Analysis, Factor
+from invbgc.linalg.backend import AnalyseFunction, Analysis, Factor
 
 
 class LoopAnalysis(Analysis):
@@ -35,8 +33,8 @@ class LoopAnalysis(Analysis):
         analyse: of the backend.
     """
 
-    def __init__(self, pattern: sp.csr_array, blocks: int, analyse: Callable[[sp.csr_array], Analysis]):
-        n = pattern.shape[0] // blocks
+    def __init__(self, pattern: sp.csr_array, blocks: int, analyse: AnalyseFunction):
+        n = (len(pattern.indptr) - 1) // blocks
         numbered = sp.csr_array((np.arange(pattern.nnz), pattern.indices, pattern.indptr), shape=pattern.shape).tocoo()
         row_block, row = np.divmod(numbered.row, n)
         column_block, column = np.divmod(numbered.col, n)
@@ -54,7 +52,7 @@ class LoopAnalysis(Analysis):
             places, numbers = block(j, j)
             self._pools.append((np.searchsorted(own, places), numbers, block(j, 0)[1], block(0, j)[1]))
         indptr = np.searchsorted(own, np.arange(n + 1) * n)
-        self._inner = analyse(sp.csr_array((np.ones(len(own)), own % n, indptr), shape=(n, n)))
+        self._inner = analyse(sp.csr_array((np.ones(len(own)), own % n, indptr), shape=(n, n)), False)
 
     def factor(self, values: np.ndarray) -> Factor:
         """Factor the diagonal blocks of M for the CSR values of A."""
@@ -71,8 +69,6 @@ class LoopAnalysis(Analysis):
 
 class LoopFactor(Factor):
     """M by the factors of its diagonal blocks."""
-
-    exact = False
 
     def __init__(self, factors: list[Factor], returns: list[np.ndarray]):
         self._factors, self._returns = factors, returns
@@ -95,6 +91,6 @@ class LoopFactor(Factor):
             factor.free()
 
     @property
-    def nonzeros(self) -> int:
-        """Entries of all factors."""
-        return sum(factor.nonzeros for factor in self._factors)
+    def bytes(self) -> int:
+        """Memory of all factors."""
+        return sum(factor.bytes for factor in self._factors)

@@ -51,8 +51,9 @@ def prepare(run: RunFile) -> "Posterior":
 
     circulation, forcing, observations = _ocean(run)
     model = PCOModel(
-        circulation, forcing, PCOOptions(**run.model.model_dump()), _table(run), backend=run.solver.backend
-    )
+        circulation, forcing, PCOOptions(**run.model.model_dump()), _table(run), run.solver.backend,
+        run.solver.memory_GiB,
+    )  # fmt: skip
     scales: dict[str, float] = {str(name): factor for name, factor in run.observations.weights.items()}
     return Posterior(model, observations.subset(run.observations.tracers), scales)
 

@@ -144,6 +144,9 @@ class SolverSection(Section):
     backend: Literal["auto", "superlu", "pardiso"] = Field(
         default="auto", description="auto takes the fastest one installed."
     )
+    memory_GiB: float | None = Field(
+        default=None, gt=0, description="Memory that live factors may take; fewer are kept alive where it is small."
+    )
 
 
 class FitSection(Section):

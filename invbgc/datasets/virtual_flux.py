@@ -45,7 +45,7 @@ def virtual_freshwater_flux(circulation: Circulation, salinity: np.ndarray) -> t
     matrix.sort_indices()
     right = np.zeros(grid.n_wet)
     right[: grid.n_columns] = salinity / RESTORING_TIME
-    factor = find_backend()[1](matrix).factor(matrix.data)
+    factor = find_backend()[1](matrix, False).factor(matrix.data)
     modelled = factor.solve(right[:, None], False)[:, 0]
     modelled += factor.solve((right - matrix @ modelled)[:, None], False)[:, 0]
     factor.free()

@@ -49,6 +49,7 @@ class Iteration:
         solves: right-hand sides solved so far.
         seconds: time spent so far, earlier sessions included.
         memory: peak resident memory of the process, GB; NaN where the system does not tell.
+        remaining: evaluations still allowed; 0 where the search has ended.
     """
 
     iteration: int
@@ -66,6 +67,7 @@ class Iteration:
     solves: int
     seconds: float
     memory: float
+    remaining: int = 0
 
     def __str__(self) -> str:
         word = "" if self.accepted else "  rejected"
@@ -73,8 +75,16 @@ class Iteration:
             f"iteration {self.iteration:3d}  f {self.value:.10g}  |g| {self.gradient_norm:.2e}  "
             f"radius {self.radius:.2g}  step {self.step_norm:.2e}  evaluations {self.evaluations}  "
             f"factorisations {self.factorisations}  solves {self.solves}  {self.seconds:.1f} s  "
-            f"{self.memory:.2f} GB{word}{f': {self.reason}' if self.reason else ''}"
+            f"{self.memory:.2f} GB{word}{f': {self.reason}' if self.reason else ''}{self._left}"
         )
+
+    @property
+    def _left(self) -> str:
+        """The time that the evaluations still allowed would take at the pace so far."""
+        left = self.remaining * self.seconds / max(self.evaluations, 1)
+        if not left > 0:
+            return ""
+        return f"  at most {left:.0f} s left" if left < 120 else f"  at most {left / 60:.0f} min left"
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,6 +311,7 @@ def _newton(
     run: _Run, begin: np.ndarray, saved: Any, options: TrustRegionOptions, max_evaluations: int
 ) -> tuple[Evaluation, str, str]:
     posterior = run.posterior
+    earlier = saved[0]["evaluations"] if saved is not None else 0
 
     def on_step(state: TrustRegionState) -> None:
         trial = state.trial
@@ -321,6 +332,7 @@ def _newton(
             accepted=trial.accepted if trial else True,
             reason=trial.reason if trial else "",
             evaluations=state.evaluations,
+            remaining=earlier + max_evaluations - state.evaluations if state.status == "running" else 0,
         )
 
     if saved is None:
@@ -339,7 +351,6 @@ def _newton(
         )
         state = assess(state, options)
         _log.info("fit: resumed after iteration %d, f = %.10g", state.iteration, state.evaluation.value)
-    earlier = header["evaluations"] if saved is not None else 0
     state = minimise(posterior, state, options, earlier + max_evaluations, on_step)
     run.totals |= {"evaluations": state.evaluations, "min_eigenvalue": state.min_eigenvalue}
     if state.status == "running":
@@ -406,6 +417,7 @@ def _first_order(
             accepted=True,
             reason="",
             evaluations=evaluations,
+            remaining=limit - evaluations,
         )
 
     if saved is None:

@@ -59,7 +59,7 @@ class Evaluation:
 
     def foreseen(self, x: np.ndarray, tracer: str) -> np.ndarray:
         """A tracer [n_wet] at x, to first order where its sensitivities are known."""
-        here = self.state.fields[tracer]
+        here = np.asarray(self.state.fields[tracer])
         return here + (x - self.x) @ self.sensitivities[tracer] if tracer in self.sensitivities else here
 
 

@@ -34,8 +34,8 @@ class Factor(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def nonzeros(self) -> int:
-        """Number of stored entries of L and U."""
+    def bytes(self) -> int:
+        """Memory that L and U take."""
 
 
 class Analysis(abc.ABC):
@@ -92,9 +92,9 @@ class SingleFactor(Factor):
         self._inner.free()
 
     @property
-    def nonzeros(self) -> int:
-        """Entries of the factor."""
-        return self._inner.nonzeros
+    def bytes(self) -> int:
+        """Memory of the factor: entries of half the size."""
+        return self._inner.bytes // 2
 
 
 AnalyseFunction = Callable[[sp.csr_array, bool], Analysis]

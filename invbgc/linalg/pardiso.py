@@ -164,9 +164,9 @@ class PardisoFactor(Factor):
             self._analysis = None
 
     @property
-    def nonzeros(self) -> int:
-        """Entries of the factor."""
-        return self._owner._handle.fill
+    def bytes(self) -> int:
+        """Memory of the factor: its entries; indices are shared by all factors of a pattern."""
+        return 8 * self._owner._handle.fill
 
     @property
     def _owner(self) -> PardisoAnalysis:

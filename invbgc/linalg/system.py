@@ -28,6 +28,7 @@ from invbgc.errors import ConvergenceError
 from invbgc.linalg.backend import Factor, find_backend
 from invbgc.linalg.inventory import Inventory
 from invbgc.linalg.krylov import ENDS, gmres
+from invbgc.linalg.memory import FactorMemory
 
 LOG = logging.getLogger("invbgc")
 
@@ -168,6 +169,7 @@ class SparseSystem:
             its factor (`RENT`). A matrix is factored when its solves have cost that much, or will.
         single: factor in single precision, which takes half the time and memory, and solve by GMRES to the accuracy of
             double precision; for matrices whose factor costs far more than its solves.
+        memory: what the live factors of several systems may take together; without it, `keep` alone counts.
     """
 
     def __init__(
@@ -178,6 +180,7 @@ class SparseSystem:
         keep: int = 3,
         reuse: bool = False,
         single: bool = False,
+        memory: FactorMemory | None = None,
     ):
         self.operator = operator
         self.name = name
@@ -188,6 +191,9 @@ class SparseSystem:
         self._keep = keep
         self._reuse, self._single = reuse, single
         self._inventory = operator.inventory if single else None
+        self._factor_bytes, self._memory = 0, memory
+        if memory is not None:
+            memory.join(self)
         self._own_iterations = 1  # of the last full solve with a factor of its own; one where factors are exact
         self._rented: OrderedDict[int, _Rented] = OrderedDict()
         self._live: OrderedDict[int, _Live] = OrderedDict()
@@ -244,15 +250,31 @@ class SparseSystem:
             self._analysis = self._analyse(self._pattern, self._single)
             self.counters.analyses += 1
         matrix, norm = self._matrix(token)
-        while len(self._live) >= self._keep:
-            near = self._nearest(token)
-            self.release(next(iter(self._live)) if near is None else near)
+        self._make_room(token)
         self._rented.pop(token, None)
         held = matrix if self._inventory is None else _with_diagonal(matrix, self._inventory.hold)
         self._live[token] = _Live(self._analysis.factor(held.data), matrix, norm)
+        self._factor_bytes = self._live[token].factor.bytes
         self.counters.factorisations += 1
         self.counters.factor_seconds += time.perf_counter() - start
         return self._live[token]
+
+    def _make_room(self, token: int) -> None:
+        """Free factors, that of a nearby matrix or the one used least recently, until there is room for another."""
+
+        def full() -> bool:
+            return self._memory is not None and not self._memory.has_room(self._factor_bytes)
+
+        while self._live and (len(self._live) >= self._keep or full()):
+            near = self._nearest(token)
+            self.release(next(iter(self._live)) if near is None else near)
+        if self._memory is not None and full():
+            self._memory.warn(self, self._factor_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of all live factors."""
+        return len(self._live) * self._factor_bytes
 
     def _matrix(self, token: int) -> tuple[sp.csr_array, float]:
         """A(c) and its infinity norm."""

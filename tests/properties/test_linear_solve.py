@@ -1,5 +1,7 @@
 """The JAX-facing sparse solve: values and derivatives of every order, for every backend, on every circulation."""
 
+import platform
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -8,8 +10,10 @@ import numpy as np
 import pytest
 
 from invbgc.errors import ConvergenceError, InputError
-from invbgc.linalg.backend import available_backends, find_backend
+from invbgc.linalg.backend import SingleFactor, available_backends, denormals_flushed, find_backend
+from invbgc.linalg.inventory import HOLD, Inventory
 from invbgc.linalg.krylov import ENDS, gmres
+from invbgc.linalg.memory import FactorMemory
 from invbgc.linalg.operators import RowProduct, ShiftedTransport
 from invbgc.linalg.solve import linear_solve
 from invbgc.linalg.system import SparseSystem
@@ -218,3 +222,86 @@ def test_an_inventory_tied_weakly_is_right_with_a_nearby_factor(reusing):
     assert reusing.counters.factorisations == 1
     balance = grid.volume @ (rhs - (weak + 1.3 * surface) * found)
     assert abs(balance) < 1e-12 * (grid.volume @ np.abs(rhs))
+
+
+def test_a_sequence_of_matrices_is_factored_where_its_members_together_cost_a_factor(reusing):
+    rng = np.random.default_rng(11)
+    rate = 1e-9 * (1.0 + rng.random(reusing.operator.size))
+    rhs, token = rng.normal(size=reusing.operator.size), reusing.factorise(rate)
+    for step in range(1, 41):
+        token = reusing.supersede(token, (1.0 + 0.02 * step) * rate)
+        reusing.solve(token, rhs, tolerance=1e-2)
+        if reusing.counters.factorisations > 1:
+            break
+    assert 3 < step < 40 and token in reusing._live
+
+
+def test_block_gmres_shares_the_directions_of_its_columns():
+    """Ten columns in a space of four dimensions need no more iterations than four."""
+    rng = np.random.default_rng(12)
+    matrix = np.diag(np.r_[np.linspace(2.0, 3.0, 4), np.ones(56)])
+    rhs = np.zeros((60, 10))
+    rhs[:4] = rng.normal(size=(4, 10))
+    found = gmres(lambda v: matrix @ v, lambda v: v, rhs, 1e-12, 30)
+    assert found.converged and found.iterations <= 1 + ENDS
+    np.testing.assert_allclose(matrix @ found.solution, rhs, atol=1e-12)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_bordered_equations_have_the_solution_of_the_matrix(transposed):
+    """w^T A = kappa t^T; the bordered matrix is well conditioned, and gives what A gives."""
+    rng, n, rate = np.random.default_rng(13), 12, 1e-16
+    weights, restored = 1.0 + rng.random(2 * n), np.arange(2 * n) < n
+    exchange = rng.random((2 * n, 2 * n)) * 1e-9
+    exchange -= np.diag((weights @ exchange) / weights)
+    matrix = -exchange + np.diag(rate * restored)
+    np.testing.assert_allclose(weights @ matrix, rate * weights * restored, atol=1e-22)
+    expected = rng.normal(size=(2 * n, 3))
+    side = matrix.T if transposed else matrix
+    inventory = Inventory(weights, restored, rate)
+    product, rhs, finish = inventory.border(lambda v: side @ v, side @ expected, transposed)
+    bordered = product(np.eye(2 * n))
+    assert np.linalg.cond(bordered) < 1e-2 * np.linalg.cond(side)
+    np.testing.assert_allclose(finish(np.linalg.solve(bordered, rhs)), expected, atol=1e-6)
+    assert inventory.hold.max() == HOLD and not inventory.hold[n:].any()
+
+
+def test_single_factor_solves_to_single_precision_whatever_the_units(transport):
+    shifted = ShiftedTransport(transport, RowProduct(transport))
+    rate, rhs = np.full(shifted.size, 1e-9), np.random.default_rng(14).normal(size=(shifted.size, 2)) * [1e-30, 1e20]
+    for backend in available_backends():
+        analyse = find_backend(backend)[1]
+        double, single = (analyse(shifted.pattern, kind).factor(shifted.values((rate,))) for kind in (False, True))
+        assert isinstance(single, SingleFactor) and 2 * single.bytes == double.bytes
+        for transposed in (False, True):
+            expected = double.solve(rhs, transposed)
+            error = np.abs(single.solve(rhs, transposed) - expected).max(axis=0) / np.abs(expected).max(axis=0)
+            assert np.all(error < 1e-3) and np.all(error > 0)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="processors are told otherwise elsewhere"
+)
+def test_denormals_are_flushed_inside_only():
+    tiny = np.full(64, 1e-30, np.float32)
+    with denormals_flushed():
+        assert not (tiny * tiny[0] * np.float32(1e20)).any()
+        inside = tiny * np.float32(1e-10)
+    assert (tiny * np.float32(1e-10)).all() and not inside.any()
+
+
+def test_memory_is_shared_by_systems_and_a_small_one_is_said(caplog):
+    ocean = CIRCULATIONS["few_box"]().transport
+    memory = FactorMemory(1.0)
+    one, two = (
+        SparseSystem(ShiftedTransport(ocean, RowProduct(ocean)), name, "superlu", keep=4, memory=memory)
+        for name in ("one", "two")
+    )
+    one.factorise(np.full(ocean.shape[0], 1e-8))
+    memory.limit = 3.5 * one.held_bytes / 2**30
+    for rate in (2e-8, 3e-8, 4e-8):
+        one.factorise(np.full(ocean.shape[0], rate))
+    two.factorise(np.full(ocean.shape[0], 1e-8))  # its size is not known before the first one
+    two.factorise(np.full(ocean.shape[0], 2e-8))
+    assert (len(one._live), len(two._live)) == (3, 1)
+    assert "too few" in caplog.text and caplog.text.count("factors:") == 1

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.joint import JointPosterior
 from invbgc.datasets.idealised import idealised_forcing
 from invbgc.diagnostics.budgets import budgets
 from invbgc.errors import ConvergenceError
@@ -151,6 +152,65 @@ def test_backends_agree(few_box, backend):
     expected = posterior.value_grad(x).gradient
     other, _ = make_posterior("few_box", "paper", backend)
     np.testing.assert_allclose(other.value_grad(x).gradient, expected, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize("name", ["few_box", "embedded_8deg"])
+def test_single_precision_factors_change_nothing(monkeypatch, name, backend):
+    """The phosphorus loop of large oceans is factored in single precision; here that of small ones is."""
+    double, x = make_posterior(name, "paper", backend)
+    monkeypatch.setattr("invbgc.models.pco.model.SINGLE_ABOVE", 0)
+    single, _ = make_posterior(name, "paper", backend)
+    expected, found = double.value_grad_hess(x), single.value_grad_hess(x)
+    np.testing.assert_allclose(found.value, expected.value, rtol=1e-10)
+    for part in ("gradient", "hessian"):
+        wanted = getattr(expected, part)
+        np.testing.assert_allclose(getattr(found, part), wanted, atol=1e-9 * np.abs(wanted).max())
+    counters = single.model.systems["phosphorus"].counters
+    assert counters.krylov_iterations > 0 and counters.max_residual < 1e-12
+
+
+def test_states_nearby_are_foreseen_to_first_order(few_box):
+    posterior, x = few_box
+    here = posterior.value_grad_hess(x)
+    errors = []
+    for size in (0.02, 0.01, 0.005):
+        there = posterior.value(x + size * np.sin(np.arange(len(x))))
+        errors.append([np.abs(here.foreseen(there.x, name) - there.state.fields[name]).max() for name in ("DIC", "O2")])
+    order = np.log2(np.array(errors)[:-1] / np.array(errors)[1:])
+    assert np.all(order > 1.9), order
+    without = posterior.value(x)
+    np.testing.assert_array_equal(without.foreseen(x + 1.0, "O2"), without.state.fields["O2"])
+
+
+def test_starting_from_what_is_foreseen_saves_newton_steps(few_box):
+    posterior, x = few_box
+    here, there = posterior.value_grad_hess(x), x + 0.01
+    cold, warm = (posterior.value(there, guess=guess) for guess in (None, here))
+    assert warm.stats["iterations"]["O2"] < cold.stats["iterations"]["O2"]
+    np.testing.assert_allclose(warm.value, cold.value, rtol=1e-10)
+
+
+def test_a_small_memory_changes_no_result(few_box):
+    posterior, x = few_box
+    model = posterior.model
+    tight = PCOModel(model.circulation, model.forcing, PCOOptions(), model.table, "superlu", memory=1e-6)
+    found = Posterior(tight, posterior.observations).value_grad_hess(x)
+    assert all(len(system._live) <= 1 for system in tight.systems.values())
+    expected = posterior.value_grad_hess(x).hessian
+    np.testing.assert_allclose(found.hessian, expected, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["few_box", "column"])
+def test_the_joint_pairwise_algorithm_finds_the_same_hessian(name):
+    """An independent route: joint systems with their particles as unknowns, and a solve per pair of parameters."""
+    posterior, x = make_posterior(name, "paper")
+    ours = posterior.value_grad_hess(x)
+    theirs = JointPosterior(posterior).evaluate(x, {k: np.asarray(v) for k, v in ours.state.fields.items()})
+    np.testing.assert_allclose(theirs["value"], ours.value, rtol=1e-9)
+    np.testing.assert_allclose(theirs["gradient"], ours.gradient, atol=1e-8 * np.abs(ours.gradient).max())
+    np.testing.assert_allclose(theirs["hessian"], ours.hessian, atol=1e-8 * np.abs(ours.hessian).max())
+    assert [count["solves"] >= 252 for count in theirs["counts"].values()] == [True] * 3
 
 
 def test_frozen_parameters_leave_x(few_box):

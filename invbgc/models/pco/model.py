@@ -9,6 +9,7 @@ import numpy as np
 
 from invbgc.circulation.core import Circulation
 from invbgc.datasets.forcing import Forcing
+from invbgc.linalg.memory import FactorMemory
 from invbgc.linalg.operators import RowProduct, ShiftedTransport
 from invbgc.linalg.system import Counters, SparseSystem
 from invbgc.models.pco import carbon, oxygen, phosphorus
@@ -34,6 +35,7 @@ class PCOModel:
         options: the model's switches.
         table: parameter table; the 21 rows at their first guess where absent.
         backend: sparse solver, ``"auto"`` for the fastest installed.
+        memory: GiB that live factors may take; without it, those of all stages stay alive.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class PCOModel:
         options: PCOOptions | None = None,
         table: ParameterTable | None = None,
         backend: str = "auto",
+        memory: float | None = None,
     ):
         self.circulation = circulation
         self.grid = circulation.grid
@@ -50,10 +53,10 @@ class PCOModel:
         self.options = options or PCOOptions()
         self.table = table or pco_parameters()
         self.environment = make_environment(self.grid, forcing, self.options)
-        self.systems = self._systems(backend)
+        self.systems = self._systems(backend, None if memory is None else FactorMemory(memory))
         self.stages = self._stages()
 
-    def _systems(self, backend: str) -> dict[str, SparseSystem]:
+    def _systems(self, backend: str, memory: FactorMemory | None) -> dict[str, SparseSystem]:
         options = self.options
         transport = self.circulation.transport
         product = RowProduct(transport)
@@ -65,9 +68,11 @@ class PCOModel:
         # change (ALK, DOCl) and one each of DOC, DOCr, DIC and O2 stay alive together.
         return {
             "phosphorus": SparseSystem(
-                loop, "phosphorus", backend, keep=1, reuse=True, single=loop.size > SINGLE_ABOVE
+                loop, "phosphorus", backend, keep=1, reuse=True, single=loop.size > SINGLE_ABOVE, memory=memory
             ),
-            "tracer": SparseSystem(ShiftedTransport(transport, product), "tracer", backend, keep=5, reuse=True),
+            "tracer": SparseSystem(
+                ShiftedTransport(transport, product), "tracer", backend, keep=5, reuse=True, memory=memory
+            ),
         }
 
     def _stages(self) -> tuple[Stage, ...]:
