@@ -60,6 +60,8 @@ def measure(degrees: int, backend: str, shared: Path, alternatives: bool) -> dic
     """Seconds, counts and peak memory of one case; medians of `REPEATS` evaluations."""
     import invbgc  # noqa: F401  (double precision)
 
+    import invbgc.inference.posterior  # noqa: F401
+
     imported = _memory()
     posterior = make_posterior(degrees, backend, shared)
     systems = posterior.model.systems
