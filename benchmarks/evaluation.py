@@ -58,8 +58,6 @@ def make_posterior(degrees: int, backend: str, shared: Path) -> Any:
 
 def measure(degrees: int, backend: str, shared: Path, alternatives: bool) -> dict[str, Any]:
     """Seconds, counts and peak memory of one case; medians of `REPEATS` evaluations."""
-    import invbgc  # noqa: F401  (double precision)
-
     import invbgc.inference.posterior  # noqa: F401
 
     imported = _memory()

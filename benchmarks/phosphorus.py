@@ -81,12 +81,15 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", choices=sorted(CASES), default=[8, 4])
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"), help="real data, for 2 degrees")
     arguments = parser.parse_args()
-    rows = [row for degrees in arguments.sizes for row in measure(degrees, arguments.shared)]
     header = (
         "unknowns", "factor", "s", "GiB", "iterations, one column", "s", f"iterations, {COLUMNS} columns", "s",
         "iterations, nearby matrix", "s",
     )  # fmt: skip
-    PAGE.write_text(replace(PAGE.read_text(), "phosphorus", table(header, rows)))
+    rows = []
+    for degrees in arguments.sizes:
+        rows += measure(degrees, arguments.shared)
+        PAGE.write_text(replace(PAGE.read_text(), "phosphorus", table(header, rows)))
+        print(rows[-3:], flush=True)
 
 
 if __name__ == "__main__":
