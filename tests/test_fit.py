@@ -10,7 +10,7 @@ from mock_posterior import TRUTH, MockPosterior, fail_at, interrupt_at
 from invbgc.errors import CheckpointError, InputError
 from invbgc.inference.fit import Fit, Iteration, fit
 
-NOT_COMPARED = ("seconds", "memory")
+NOT_COMPARED = ("seconds", "memory", "remaining")
 
 
 def assert_same(one: Fit, two: Fit):
@@ -223,3 +223,10 @@ def test_never_evaluates_inadmissible_points():
     result = fit(posterior)
     assert all(posterior.admissible(x) is None for x in seen)
     assert any("inadmissible" in reason for reason in result.history["reason"].values)
+
+
+def test_progress_says_how_long_the_rest_may_take(straight):
+    lines = []
+    fit(MockPosterior(), max_evaluations=3, progress=lines.append)
+    assert lines[0].remaining == 2 and str(lines[0]).endswith("s left")
+    assert straight.history["remaining"].values[-1] == 0
