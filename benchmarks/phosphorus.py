@@ -40,7 +40,7 @@ def measure(degrees: int, shared: Path) -> list[list[str]]:
     }
     rows = []
     for name, analysis in ways.items():
-        values = _with_diagonal(here, held).data if name == "joint, single" else here.data
+        values = _with_diagonal(here, held).data if name != "joint, double" else here.data
         analysis.factor(values).free()  # with the analysis of the pattern
         start = time.perf_counter()
         factor = analysis.factor(values)
