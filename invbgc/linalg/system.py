@@ -334,6 +334,7 @@ class SparseSystem:
         )
         if not error <= tolerance or not growth <= SINGULAR_ABOVE:
             return None  # a factor of its own says what is wrong
+        self.counters.solves += block.shape[1]
         if tolerance == KRYLOV_TOLERANCE:  # a step of Newton's method that asks for less says nothing of full solves
             rented.expected = excess
             self.counters.max_residual = max(self.counters.max_residual, error)
@@ -351,7 +352,8 @@ class SparseSystem:
         """Solve with a factor of one's own that is not exact."""
         found = self._gmres(live, live.factor, block, transposed, tolerance, OWN_LIMIT)
         error, growth = self._judge(live.matrix.T if transposed else live.matrix, live.norm, block, found.solution)
-        self._accept(error, growth, transposed)
+        self._accept(error if found.converged else np.inf, growth, transposed)
+        self.counters.solves += block.shape[1]
         if tolerance == KRYLOV_TOLERANCE:
             self._own_iterations = found.iterations
             self.counters.max_residual = max(self.counters.max_residual, error)
@@ -380,7 +382,6 @@ class SparseSystem:
             ROUNDING * system.norm,
         )
         self.counters.krylov_iterations += found.iterations * block.shape[1]
-        self.counters.solves += block.shape[1]
         self.counters.solve_seconds += time.perf_counter() - start
         return found._replace(solution=finish(found.solution))
 

@@ -64,14 +64,15 @@ class PCOModel:
         loop = phosphorus.PhosphorusLoop(
             transport, product, self.grid, options.euphotic_layers, options.kappa_g, labile
         )
-        # One analysis serves every tracer: their matrices are transport plus a diagonal. The two matrices that never
-        # change (ALK, DOCl) and one each of DOC, DOCr, DIC and O2 stay alive together.
+        # One analysis serves every tracer: their matrices are transport plus a diagonal. Those of DOC, DOCr, ALK, DIC
+        # and O2 stay alive together, and that of DOCl where there is one.
+        keep = 6 if labile is not None or options.labile == "satellite_residual" else 5
         return {
             "phosphorus": SparseSystem(
                 loop, "phosphorus", backend, keep=1, reuse=True, single=loop.size > SINGLE_ABOVE, memory=memory
             ),
             "tracer": SparseSystem(
-                ShiftedTransport(transport, product), "tracer", backend, keep=5, reuse=True, memory=memory
+                ShiftedTransport(transport, product), "tracer", backend, keep=keep, reuse=True, memory=memory
             ),
         }
 
