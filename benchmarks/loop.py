@@ -91,6 +91,11 @@ class LoopFactor(Factor):
             factor.free()
 
     @property
+    def entries(self) -> int:
+        """Entries of all factors."""
+        return sum(factor.entries for factor in self._factors)
+
+    @property
     def bytes(self) -> int:
         """Memory of all factors."""
         return sum(factor.bytes for factor in self._factors)

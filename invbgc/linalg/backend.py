@@ -34,6 +34,11 @@ class Factor(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def entries(self) -> int:
+        """Entries of L and U."""
+
+    @property
+    @abc.abstractmethod
     def bytes(self) -> int:
         """Memory that L and U take."""
 
@@ -90,6 +95,11 @@ class SingleFactor(Factor):
     def free(self) -> None:
         """Free the factor."""
         self._inner.free()
+
+    @property
+    def entries(self) -> int:
+        """Entries of L and U."""
+        return self._inner.entries
 
     @property
     def bytes(self) -> int:

@@ -80,7 +80,12 @@ class SuperLUFactor(Factor):
         self._lu = None
 
     @property
+    def entries(self) -> int:
+        """Entries of L and U."""
+        assert self._lu is not None, "the factor was freed"
+        return self._lu.nnz
+
+    @property
     def bytes(self) -> int:
         """Memory of L and U: entries, and indices about half as large."""
-        assert self._lu is not None, "the factor was freed"
-        return 12 * self._lu.nnz
+        return 12 * self.entries

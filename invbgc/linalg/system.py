@@ -18,7 +18,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,9 +45,12 @@ Restoring rates of 1e-6 per year give growths of 1e10 to 3e12."""
 REFINEMENTS = 3
 """Refinement steps tried before a solve is judged."""
 
-RENT = 12.0 / 34_000.0 ** (2.0 / 3.0)
-"""Krylov iterations that cost as much as a factorisation, over n^(2/3): in three dimensions factors take n^2 operations
-and solves n^(4/3). Measured with 34,092 rows (12) and 200,160 (40)."""
+FACTOR_PRICE = 0.1
+"""Krylov iterations of one column that cost as much as a factorisation, over the entries of L and U per row. Measured
+with 34,092 to 400,320 rows, 229 to 965 entries per row: 0.1 to 0.15 solves, and an iteration is more than its solve."""
+
+COLUMN_PRICE = 0.45
+"""What each further column of a block adds to the price of an iteration."""
 
 RENTED_ITERATIONS = 10
 """Iterations that a first solve with a nearby factor is expected to take more than with a factor of its own."""
@@ -147,13 +150,14 @@ class _Rented:
         matrix: A(c).
         norm: its infinity norm.
         spent: the cost so far, in iterations of one column.
-        expected: iterations that the next solve will take more than with a factor of its own.
+        expected: tolerance -> iterations that the next solve will take more than with a factor of its own, as the last
+            one did; `RENTED_ITERATIONS` where there was none.
     """
 
     matrix: sp.csr_array
     norm: float
-    spent: int = 0
-    expected: int = RENTED_ITERATIONS
+    spent: float = 0.0
+    expected: dict[float, int] = field(default_factory=dict)
 
 
 class SparseSystem:
@@ -166,7 +170,7 @@ class SparseSystem:
         keep: live factors held at most. A new one takes the place of one that is near, otherwise of the one used least
             recently.
         reuse: solve with the factor of a nearby matrix, by GMRES, as long as the solves with a matrix cost less than
-            its factor (`RENT`). A matrix is factored when its solves have cost that much, or will.
+            its factor (`FACTOR_PRICE`). A matrix is factored when its solves have cost that much, or will.
         single: factor in single precision, which takes half the time and memory, and solve by GMRES to the accuracy of
             double precision; for matrices whose factor costs far more than its solves.
         memory: what the live factors of several systems may take together; without it, `keep` alone counts.
@@ -318,13 +322,14 @@ class SparseSystem:
     def _rent(self, token: int, near: int, block: np.ndarray, transposed: bool, tolerance: float) -> np.ndarray | None:
         """Solve with the factor of a nearby matrix; None where a factor of its own is, or will be, cheaper."""
         rented = self._rent_of(token)
-        price = block.shape[1]
-        left = RENT * len(block) ** (2.0 / 3.0) - rented.spent
-        if price * rented.expected > left:
+        factor = self._live[near].factor
+        price = 1.0 + COLUMN_PRICE * (block.shape[1] - 1)
+        left = FACTOR_PRICE * factor.entries / len(block) - rented.spent
+        if price * rented.expected.get(tolerance, RENTED_ITERATIONS) > left:
             return None
         self._live.move_to_end(near)
         limit = self._own_iterations + int(left / price)
-        found = self._gmres(rented, self._live[near].factor, block, transposed, tolerance, limit)
+        found = self._gmres(rented, factor, block, transposed, tolerance, limit)
         excess = max(found.iterations - self._own_iterations, 0)
         rented.spent += excess * price
         if not found.converged:
@@ -335,8 +340,8 @@ class SparseSystem:
         if not error <= tolerance or not growth <= SINGULAR_ABOVE:
             return None  # a factor of its own says what is wrong
         self.counters.solves += block.shape[1]
-        if tolerance == KRYLOV_TOLERANCE:  # a step of Newton's method that asks for less says nothing of full solves
-            rented.expected = excess
+        rented.expected[tolerance] = excess
+        if tolerance == KRYLOV_TOLERANCE:
             self.counters.max_residual = max(self.counters.max_residual, error)
         return found.solution
 
@@ -457,6 +462,7 @@ class SparseSystem:
             successor = self.factorise(*coefficients)
             if rented is not None and successor not in self._live:
                 self._rent_of(successor).spent += rented.spent
+                self._rent_of(successor).expected |= rented.expected
             return successor
 
     def clear(self) -> None:

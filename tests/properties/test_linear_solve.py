@@ -183,9 +183,9 @@ def test_gmres_ends_when_its_space_is_exhausted():
 
 @pytest.fixture(params=available_backends())
 def reusing(request, monkeypatch):
-    """A system large enough for a nearby factor to be worth trying, up to forty iterations."""
+    """A system whose factors cost so much that a nearby one is worth trying, for some forty iterations."""
     transport = CIRCULATIONS["embedded_8deg"]().transport
-    monkeypatch.setattr("invbgc.linalg.system.RENT", 40.0 / transport.shape[0] ** (2.0 / 3.0))
+    monkeypatch.setattr("invbgc.linalg.system.FACTOR_PRICE", 0.25)
     return SparseSystem(ShiftedTransport(transport, RowProduct(transport)), "test", request.param, keep=2, reuse=True)
 
 

@@ -22,7 +22,7 @@ from invbgc.steady import Stage, steady_state
 OXYGEN_START = 200.0
 """First guess of O2 everywhere, mmol m-3; well above the transition of respiration, where Newton's method is safe."""
 
-SINGLE_ABOVE = 150_000
+SINGLE_ABOVE = 50_000
 """Unknowns of the phosphorus loop above which it is factored in single precision; see `benchmarks/phosphorus.py`."""
 
 
