@@ -1,4 +1,4 @@
-"""The command line: ``invbgc init``, ``fit``, ``laplace``, ``report``, ``check``, ``info`` and ``data``.
+"""The command line: ``invbgc init``, ``fit``, ``laplace``, ``export`` and the rest; ``invbgc --help`` lists them.
 
 Everything heavy is imported inside the commands, so that help is instant.
 """
@@ -99,6 +99,63 @@ def laplace(runfile: RunArgument = None) -> None:
 
     result = run.laplace(*_load(runfile))
     typer.echo(f"Result:  {result}\nReport:  {run.write_report(result)}")
+
+
+LabileOption = Annotated[
+    float | None, typer.Option(help="Respiration time of labile DOC, hours; that of the model where absent.")
+]
+MixedLayerOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="netCDF file with the maximum mixed layer, mixed_layer_depth (latitude, longitude), on the grid."
+    ),
+]
+
+
+@app.command()
+@_guard
+def export(
+    runfile: RunArgument = None,
+    labile_hours: LabileOption = None,
+    warming: Annotated[float, typer.Option(help="Warming whose effect on sinking is computed, degC.")] = 3.0,
+    mixed_layer: MixedLayerOption = None,
+) -> None:
+    """Where the carbon of a fitted ocean goes: export by pathway and place, inventories, error bars and figures."""
+    from invbgc import carbon
+
+    run, source = _load(runfile)
+    layer = None if mixed_layer is None else carbon.read_mixed_layer(mixed_layer)
+    fit = carbon.fitted(run, typer.echo)
+    _finish(fit, carbon.export(fit, labile_hours, warming, layer, typer.echo), source)
+
+
+@app.command()
+@_guard
+def sequestration(runfile: RunArgument = None, labile_hours: LabileOption = None) -> None:
+    """How long respired carbon stays away from the atmosphere: distributions over 10,000 years, by pool."""
+    from invbgc import carbon
+
+    run, source = _load(runfile)
+    fit = carbon.fitted(run, typer.echo)
+    _finish(fit, carbon.sequestration(fit, labile_hours, typer.echo), source)
+
+
+@app.command()
+@_guard
+def compare(
+    table: Annotated[Path, typer.Argument(help="CSV of measured fluxes: station, depth, value, error, unit, kind.")],
+    runfile: RunArgument = None,
+    mixed_layer: MixedLayerOption = None,
+) -> None:
+    """Compare a fitted ocean with sediment traps and net community production."""
+    from invbgc import carbon
+    from invbgc.diagnostics.compare import read_flux_table
+
+    run, source = _load(runfile)
+    layer = None if mixed_layer is None else carbon.read_mixed_layer(mixed_layer)
+    observed = read_flux_table(table)
+    fit = carbon.fitted(run, typer.echo)
+    _finish(fit, carbon.compare(fit, observed, layer), source)
 
 
 @app.command()
@@ -308,6 +365,16 @@ def data_check(
     typer.echo(f"Observations:\n  {'tracer':<24}{'boxes':<16}{'mean, mmol m-3':>24}")
     for name, data in observations.tracers.items():
         typer.echo(f"  {name:<24}{data.count:<16}{data.mean:>24.6g}")
+
+
+def _finish(fit: Any, tables: Any, source: Path | None) -> None:
+    """Write tables and figures of a fitted ocean, print its headline numbers, and renew the report."""
+    from invbgc import carbon, run
+
+    folder = carbon.save(fit, tables, source)
+    for line in carbon.headlines(tables):
+        typer.echo(line)
+    typer.echo(f"Results: {folder}\nReport:  {run.write_report(fit.run.run.output / run.RESULT_NAME)}")
 
 
 def _size(size: int | None) -> str:

@@ -1,33 +1,28 @@
-"""The report of a fit: one HTML file that needs nothing else, made from the result file alone."""
+"""The report of a fit: one HTML file that needs nothing else, made from the result files alone."""
 
-import base64
-import html
-import io
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 
-from invbgc import __version__, summary
+from invbgc import __version__, markup, summary
 from invbgc.errors import InputError
 from invbgc.plots import inference, maps, sections
-from invbgc.plots.style import robust_range, unit_text
+from invbgc.plots.style import robust_range
 
 _MIDDLE_DEPTH = 1000.0  # m, of the second row of maps
 
 
-def write_report(result: str | Path | xr.Dataset, path: str | Path) -> Path:
+def write_report(result: str | Path | xr.Dataset, path: str | Path, carbon: str = "") -> Path:
     """Write the report of a fit as one HTML file without links to anything outside it.
 
     Args:
         result: result file of a fit, or its content.
         path: HTML file to write.
+        carbon: a section on where the carbon goes, see `invbgc.carbon_report`.
 
     Returns:
         The path written.
@@ -36,7 +31,7 @@ def write_report(result: str | Path | xr.Dataset, path: str | Path) -> Path:
         InputError: the result cannot be read, or the file cannot be written.
     """
     dataset = result if isinstance(result, xr.Dataset) else summary.open_result(result)
-    text = build_report(dataset)
+    text = build_report(dataset, carbon)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,11 +41,12 @@ def write_report(result: str | Path | xr.Dataset, path: str | Path) -> Path:
     return path
 
 
-def build_report(result: xr.Dataset) -> str:
+def build_report(result: xr.Dataset, carbon: str = "") -> str:
     """Build the report of a fit.
 
     Args:
         result: content of the result file.
+        carbon: a section on where the carbon goes, in HTML.
 
     Returns:
         A complete HTML document.
@@ -61,6 +57,7 @@ def build_report(result: xr.Dataset) -> str:
         ("fit", "Agreement with observations", _agreement(result)),
         ("tracers", "Tracer by tracer", _tracers(result)),
         ("global", "Global numbers", _global(result)),
+        ("carbon", "Where the carbon goes", carbon),
         ("uncertainty", "Uncertainty", _uncertainty(result)),
         ("convergence", "Convergence and cost", _convergence(result)),
         ("provenance", "How it was made", _provenance(result)),
@@ -73,9 +70,9 @@ def build_report(result: xr.Dataset) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_safe(name)}: invbgc</title><style>{style}</style></head><body>"
+        f"<title>{markup.safe(name)}: invbgc</title><style>{style}</style></head><body>"
         f"{_header(result, name)}<nav><div>{links}</div></nav><main>{body}</main>"
-        f"<footer>Made by invbgc {__version__} from the result file alone. Published values: Wang et al. (2023), "
+        f"<footer>Made by invbgc {__version__} from the result files alone. Published values: Wang et al. (2023), "
         "Nature, doi 10.1038/s41586-023-06772-4.</footer></body></html>\n"
     )
 
@@ -86,7 +83,7 @@ def _header(result: xr.Dataset, name: str) -> str:
         ("observations", result.attrs.get("observations", result.attrs.get("data_source", "not stated"))),
         ("date", summary.manifest(result).get("date", "not stated")),
     ]
-    lines = "".join(f"<p>{_safe(key)}: {_safe(value)}</p>" for key, value in about)
+    lines = "".join(f"<p>{markup.safe(key)}: {markup.safe(value)}</p>" for key, value in about)
     banner = (
         '<div class="synthetic" role="note">Synthetic observations (identical twin): made by the model itself, '
         "not measured. Nothing here is a finding about the real ocean.</div>"
@@ -94,20 +91,23 @@ def _header(result: xr.Dataset, name: str) -> str:
         else ""
     )
     return (
-        f'<header><div><p class="kicker">Inverse model of the ocean carbon cycle</p><h1>{_safe(name)}</h1>'
+        f'<header><div><p class="kicker">Inverse model of the ocean carbon cycle</p><h1>{markup.safe(name)}</h1>'
         f"{lines}</div></header>{banner}"
     )
 
 
 def _summary(result: xr.Dataset) -> str:
-    tiles = [(_number(float(result.attrs["value"]), 5), "misfit f at the optimum")] if "value" in result.attrs else []
+    tiles = (
+        [(markup.number(float(result.attrs["value"]), 5), "misfit f at the optimum")] if "value" in result.attrs else []
+    )
     if "status" in result.attrs:
         status = str(result.attrs["status"])
-        tiles.append(("yes" if status == "converged" else "no", f"converged (status: {_safe(status)})"))
+        tiles.append(("yes" if status == "converged" else "no", f"converged (status: {markup.safe(status)})"))
     if "skill_R2_volume" in result:
         scores = zip(result["tracer"].values, result["skill_R2_volume"].values, strict=True)
         tiles += [
-            (f"{float(score):.2f}".replace("-", "−"), f"R² of {_safe(tracer)}, by volume") for tracer, score in scores
+            (f"{float(score):.2f}".replace("-", "−"), f"R² of {markup.safe(tracer)}, by volume")
+            for tracer, score in scores
         ]
     tiles += [
         (f"{number.value:.2f}", f"Pg C yr<sup>−1</sup> {number.label}")
@@ -115,11 +115,11 @@ def _summary(result: xr.Dataset) -> str:
         if number.label == "POC export"
     ]
     grid = "".join(f'<div class="tile"><b>{value}</b><span>{label}</span></div>' for value, label in tiles)
-    warnings = [f'<p class="warning">{_safe(note)}</p>' for note in summary.cautions(result)]
+    warnings = [f'<p class="warning">{markup.safe(note)}</p>' for note in summary.cautions(result)]
     notes = "".join(warnings[:3])
     if warnings[3:]:
         notes += f"<details><summary>{len(warnings) - 3} more warnings</summary>{''.join(warnings[3:])}</details>"
-    return f'<div class="tiles">{grid}</div>{notes}<p>{_safe(summary.trust(result))}</p>'
+    return f'<div class="tiles">{grid}</div>{notes}<p>{markup.safe(summary.trust(result))}</p>'
 
 
 def _parameters(result: xr.Dataset) -> str:
@@ -130,16 +130,17 @@ def _parameters(result: xr.Dataset) -> str:
     head += ["truth", "z"] if twin else ["estimate ÷ published"]
     body, flags = [], []
     for row in rows:
-        digits = _digits(row.estimate, row.lower, row.upper)
+        digits = markup.significant_digits(row.estimate, row.lower, row.upper)
         last = (
-            [_plain(row.truth), f"{row.z_score:+.1f}".replace("-", "−") if np.isfinite(row.z_score) else "–"]
+            [markup.plain(row.truth), f"{row.z_score:+.1f}".replace("-", "−") if np.isfinite(row.z_score) else "–"]
             if twin
             else [f"{row.estimate / row.published:.3g}".replace("-", "−") if row.published else "–"]
         )
         body.append(
-            [_safe(row.name) + (" <small>fixed</small>" if known and np.isnan(row.lower) else ""),
-             _symbol(row.symbol), unit_html(row.unit), _plain(row.initial), _number(row.estimate, digits),
-             _number(row.lower, 2), _number(row.upper, 2), _plain(row.published), *last]
+            [markup.safe(row.name) + (" <small>fixed</small>" if known and np.isnan(row.lower) else ""),
+             markup.symbol(row.symbol), markup.unit(row.unit), markup.plain(row.initial),
+             markup.number(row.estimate, digits), markup.number(row.lower, 2), markup.number(row.upper, 2),
+             markup.plain(row.published), *last]
         )  # fmt: skip
         flags.append(bool(np.isfinite(row.z_score) and abs(row.z_score) > 3))
     note = (
@@ -162,9 +163,17 @@ def _parameters(result: xr.Dataset) -> str:
     derived = summary.derived_numbers(result)
     more = (
         "<h3>The same in familiar terms</h3>"
-        + _table(
+        + markup.table(
             ["quantity", "estimate", "unit", "published"],
-            [[_safe(part.label), _number(part.value), unit_html(part.unit), _safe(part.reference)] for part in derived],
+            [
+                [
+                    markup.safe(part.label),
+                    markup.number(part.value),
+                    markup.unit(part.unit),
+                    markup.safe(part.reference),
+                ]
+                for part in derived
+            ],
             text=(0, 2),
         )
         if derived
@@ -173,7 +182,7 @@ def _parameters(result: xr.Dataset) -> str:
     caption = "Estimates with one-sigma errors, as ratios to the published values" + (
         "; right, their distance from the known truth." if twin else "."
     )
-    return _table(head, body, text=(0, 1, 2), flags=flags) + note + _image(figure, caption) + more
+    return markup.table(head, body, text=(0, 1, 2), flags=flags) + note + markup.image(figure, caption) + more
 
 
 def _agreement(result: xr.Dataset) -> str:
@@ -185,20 +194,20 @@ def _agreement(result: xr.Dataset) -> str:
         share = 100 * skill["misfit"] / skill["misfit"].sum()
         body = [
             [
-                _safe(tracer),
+                markup.safe(tracer),
                 f"{skill['n'][row]:,.0f}",
-                _fixed(skill["R2"][row]),
-                _fixed(summary.PUBLISHED_R2.get(tracer)),
-                _fixed(skill["R2_volume"][row]),
-                _number(skill["bias"][row], 3),
-                _number(skill["rmse"][row], 3),
-                unit_html(_units(result, tracer)),
-                _number(skill["misfit"][row], 4),
+                markup.fixed(skill["R2"][row]),
+                markup.fixed(summary.PUBLISHED_R2.get(tracer)),
+                markup.fixed(skill["R2_volume"][row]),
+                markup.number(skill["bias"][row], 3),
+                markup.number(skill["rmse"][row], 3),
+                markup.unit(_units(result, tracer)),
+                markup.number(skill["misfit"][row], 4),
                 f"{share[row]:.0f} %",
             ]
             for row, tracer in enumerate(result["tracer"].values.astype(str))
         ]
-        content += _table(head, body, text=(0,))
+        content += markup.table(head, body, text=(0,))
         content += (
             '<p class="note">R² counts every box alike, as published; R² by volume weights them by their volume, as '
             "the misfit does. A negative value means that the mean of the data would do better. The published values "
@@ -223,11 +232,11 @@ def _agreement(result: xr.Dataset) -> str:
     mean = sections.profiles(fields, volume)
     return (
         content
-        + _image(
+        + markup.image(
             density,
             "Share of the observed volume at each pair of observed and modelled values; the line is perfect agreement.",
         )
-        + _image(
+        + markup.image(
             mean,
             "Mean profiles over the observed boxes of each layer, weighted by volume; shading: spread along the layer.",
         )
@@ -242,23 +251,26 @@ def _tracers(result: xr.Dataset) -> str:
         model, observed = result[f"model_{name}"], result[f"observed_{name}"]
         wet = model.notnull()
         middle = int(np.argmin(np.abs(result["depth"].values - _MIDDLE_DEPTH)))
-        pictures = _image(
+        pictures = markup.image(
             maps.compare_maps(model, observed, wet, name, sorted({0, middle})),
             f"{name} at the surface and near {_MIDDLE_DEPTH:.0f} m. Pale blue-grey: ocean without data.",
-        ) + _image(
+        ) + markup.image(
             sections.compare_sections(model, observed, volume, name, basins),
             f"Zonal means of {name} weighted by volume; the difference uses observed boxes only.",
         )
-        blocks.append(f"<details{' open' if number == 0 else ''}><summary>{_safe(name)}</summary>{pictures}</details>")
+        blocks.append(
+            f"<details{' open' if number == 0 else ''}><summary>{markup.safe(name)}</summary>{pictures}</details>"
+        )
     return "".join(blocks)
 
 
 def _global(result: xr.Dataset) -> str:
     numbers = summary.global_numbers(result)
     body = [
-        [_safe(part.label), _number(part.value, 5), unit_html(part.unit), _safe(part.reference)] for part in numbers
+        [markup.safe(part.label), markup.number(part.value, 5), markup.unit(part.unit), markup.safe(part.reference)]
+        for part in numbers
     ]
-    content = _table(["quantity", "value", "unit", "compare with"], body, text=(0, 2, 3)) if body else ""
+    content = markup.table(["quantity", "value", "unit", "compare with"], body, text=(0, 2, 3)) if body else ""
     if "poc_export" in result:
         field = result["poc_export"]
         field.attrs["units"] = "mol C m-2 yr-1"
@@ -272,7 +284,7 @@ def _global(result: xr.Dataset) -> str:
         figure = maps.map_figure(
             field, wet, "poc_export", "Sinking flux of organic carbon at the base of the euphotic zone", limits
         )
-        content += _image(figure, "Annual export of particulate organic carbon.", narrow=True)
+        content += markup.image(figure, "Annual export of particulate organic carbon.", narrow=True)
     return content
 
 
@@ -280,26 +292,26 @@ def _uncertainty(result: xr.Dataset) -> str:
     names = result["parameter_name"].values.astype(str)
     content = ""
     counts = [
-        [_safe(name), f"{number:,.0f}", f"{factor:.2f}"]
+        [markup.safe(name), f"{number:,.0f}", f"{factor:.2f}"]
         for name, number, factor in summary.scalings(result)
         if np.isfinite(number)
     ]
     if counts:
         head = ["scaling", "observations counted as independent", "length of the error bars"]
-        content += "<h3>What counts as independent</h3>" + _table(head, counts, text=(0,))
+        content += "<h3>What counts as independent</h3>" + markup.table(head, counts, text=(0,))
     curvature = summary.hessian(result)
     if curvature is not None:
         free = np.isfinite(np.diag(curvature))
         labels = list(names[free])
         values, vectors = np.linalg.eigh(curvature[np.ix_(free, free)])
         rows = [
-            [str(rank + 1), _number(float(values[rank]), 3), _direction(labels, vectors[:, rank])]
+            [str(rank + 1), markup.number(float(values[rank]), 3), _direction(labels, vectors[:, rank])]
             for rank in range(min(5, len(values)))
         ]
-        content += "<h3>The least constrained combinations</h3>" + _table(
+        content += "<h3>The least constrained combinations</h3>" + markup.table(
             ["rank", "eigenvalue of the Hessian", "made of"], rows, text=(2,)
         )
-        content += _image(
+        content += markup.image(
             inference.eigen_directions(labels, values, vectors),
             "Spectrum of the Hessian, and the combinations of parameters that the data constrain least and most.",
         )
@@ -309,7 +321,7 @@ def _uncertainty(result: xr.Dataset) -> str:
         free = np.isfinite(np.diag(matrix)) & (np.diag(matrix) > 0)
         inner = matrix[np.ix_(free, free)]
         scale = np.sqrt(np.diag(inner))
-        content += _image(
+        content += markup.image(
             inference.correlation_matrix(list(names[free]), inner / np.outer(scale, scale)),
             "Posterior correlations; values are printed where they exceed 0.5.",
             narrow=True,
@@ -328,18 +340,19 @@ def _convergence(result: xr.Dataset) -> str:
     if "value" in history and gradient:
         gtol = result.attrs.get("gtol")
         figure = inference.convergence(history["value"], history[gradient], float(gtol) if gtol is not None else None)
-        content += _image(figure, "Misfit and gradient at each iteration.")
+        content += markup.image(figure, "Misfit and gradient at each iteration.")
     if history:
         length = len(next(iter(history.values())))
         body = [
-            [str(step), *(_number(float(column[step]), 6) for column in history.values())] for step in range(length)
+            [str(step), *(markup.number(float(column[step]), 6) for column in history.values())]
+            for step in range(length)
         ]
         head = ["iteration", *(key.replace("_", " ") for key in history)]
-        content += f"<details><summary>All {length} iterations</summary>{_table(head, body)}</details>"
+        content += f"<details><summary>All {length} iterations</summary>{markup.table(head, body)}</details>"
     stats = _stats(result)
     if stats:
-        rows = [[_safe(key.replace("_", " ")), _plain(value)] for key, value in stats.items()]
-        content += "<h3>Cost</h3>" + _table(["counter", "value"], rows, text=(0,))
+        rows = [[markup.safe(key.replace("_", " ")), markup.plain(value)] for key, value in stats.items()]
+        content += "<h3>Cost</h3>" + markup.table(["counter", "value"], rows, text=(0,))
     return content
 
 
@@ -348,17 +361,19 @@ def _provenance(result: xr.Dataset) -> str:
         key: " ".join(value) if isinstance(value, list) and all(isinstance(word, str) for word in value) else value
         for key, value in summary.manifest(result).items()
     }
-    rows = [[_safe(key), _safe(value)] for key, value in record.items() if not isinstance(value, dict | list)]
-    content = _table(["item", "value"], rows, text=(0, 1), wide=(1,)) if rows else ""
+    rows = [
+        [markup.safe(key), markup.safe(value)] for key, value in record.items() if not isinstance(value, dict | list)
+    ]
+    content = markup.table(["item", "value"], rows, text=(0, 1), wide=(1,)) if rows else ""
     citations = json.loads(str(result.attrs.get("citations", "[]")))
     if citations:
-        items = "".join(f"<li>{_safe(citation)}</li>" for citation in citations)
+        items = "".join(f"<li>{markup.safe(citation)}</li>" for citation in citations)
         content += f"<h3>What to cite for the circulation and the data</h3><ul>{items}</ul>"
     if "licence" in result.attrs:
-        content += f'<p class="note">Licence of the data: {_safe(result.attrs["licence"])}</p>'
+        content += f'<p class="note">Licence of the data: {markup.safe(result.attrs["licence"])}</p>'
     nested = {key: value for key, value in record.items() if isinstance(value, dict | list)}
     if nested:
-        text = _safe(json.dumps(nested, indent=2, ensure_ascii=False))
+        text = markup.safe(json.dumps(nested, indent=2, ensure_ascii=False))
         content += (
             f"<details><summary>Manifest: versions, inputs with checksums, options</summary><pre>{text}</pre></details>"
         )
@@ -396,94 +411,6 @@ def _name(result: xr.Dataset) -> str:
     return str(result.attrs.get("run_name", result.attrs.get("name", result.attrs.get("title", "fit"))))
 
 
-def _image(figure: Figure, caption: str, narrow: bool = False) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    kind = "narrow" if narrow else "wide-figure"
-    return (
-        f'<figure class="{kind}"><img alt="{_safe(caption)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{_safe(caption)}</figcaption></figure>"
-    )
-
-
-def _table(
-    head: Sequence[str],
-    body: Iterable[Sequence[str]],
-    text: Sequence[int] = (),
-    flags: Sequence[bool] = (),
-    wide: Sequence[int] = (),
-) -> str:
-    """Write a table; the cells are HTML already."""
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        kinds = [
-            " ".join(kind for kind, where in (("text", text), ("wide", wide)) if n in where) for n in range(len(row))
-        ]
-        return "".join(
-            f"<{tag}{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{cell}</{tag}>"
-            for cell, kind in zip(row, kinds, strict=True)
-        )
-
-    marks = list(flags)
-    rows = "".join(
-        f"<tr{' class=' + chr(34) + 'flag' + chr(34) if n < len(marks) and marks[n] else ''}>{cells('td', row)}</tr>"
-        for n, row in enumerate(body)
-    )
-    return f'<div class="scroll"><table><thead><tr>{cells("th", head)}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
 def _direction(labels: Sequence[str], vector: np.ndarray) -> str:
     order = [index for index in np.argsort(-np.abs(vector))[:4] if abs(vector[index]) > 0.15]
-    return ", ".join(f"{_safe(labels[index])} ({vector[index]:+.2f})".replace("-", "−") for index in order)
-
-
-def unit_html(units: str) -> str:
-    """Set a unit string in HTML: ``mmol m-3`` with a raised exponent."""
-    return _safe(unit_text(units)).replace("$^{", "<sup>").replace("}$", "</sup>") or "–"
-
-
-def _number(value: float, digits: int = 4) -> str:
-    """Write a number with so many significant digits, in powers of ten where that reads better."""
-    if not np.isfinite(value):
-        return "∞" if np.isinf(value) else "–"
-    if value == 0:
-        return "0"
-    power = int(np.floor(np.log10(abs(value))))
-    if -4 < power < 6:
-        text = f"{value:.{max(digits - 1 - power, 0)}f}"
-        return text.replace("-", "−")
-    return f"{value / 10.0**power:.{max(digits - 1, 0)}f}".replace(
-        "-", "−"
-    ) + f"&thinsp;×&thinsp;10<sup>{power}</sup>".replace("-", "−")
-
-
-def _plain(value: float) -> str:
-    """Write a number with up to six significant digits and no trailing zeros."""
-    if not np.isfinite(value):
-        return "–"
-    digits = next(
-        (digits for digits in range(1, 7) if np.isclose(float(f"{value:.{digits - 1}e}"), value, rtol=1e-7, atol=0)), 6
-    )
-    return _number(value, digits)
-
-
-def _symbol(symbol: str) -> str:
-    """Set a symbol such as ``kappa_r`` with its subscript lowered."""
-    return re.sub(r"_([A-Za-z:]+)", r"<sub>\1</sub>", _safe(symbol))
-
-
-def _digits(value: float, *errors: float) -> int:
-    """Significant digits that show a value down to the second digit of its error."""
-    smallest = min((error for error in errors if np.isfinite(error) and error > 0), default=np.nan)
-    if not np.isfinite(smallest) or value == 0:
-        return 4
-    return int(np.clip(np.floor(np.log10(abs(value))) - np.floor(np.log10(smallest)) + 2, 2, 7))
-
-
-def _fixed(value: Any) -> str:
-    return "–" if value is None or not np.isfinite(value) else f"{value:.2f}".replace("-", "−")
-
-
-def _safe(value: Any) -> str:
-    return html.escape(str(value), quote=True)
+    return ", ".join(f"{markup.safe(labels[index])} ({vector[index]:+.2f})".replace("-", "−") for index in order)

@@ -113,8 +113,8 @@ def fit(
             attrs["twin_note"] = "they were averaged from a finer grid, whose model is not the one fitted here"
         path = found.save(
             run.run.output / RESULT_NAME,
-            laplaces=_approximations(found, run.laplace.scaling),
-            record=manifest(_inputs(run, source), run.model_dump(mode="json"), run.run.seed),
+            laplaces=approximations(found, run.laplace.scaling),
+            record=manifest(inputs(run, source), run.model_dump(mode="json"), run.run.seed),
             truth=_truth(posterior.observations.attrs) if _coarsening_factor(run) == 1 else {},
             attrs=attrs,
         )
@@ -144,7 +144,7 @@ def laplace(run: RunFile, source: Path | None = None) -> Path:
     truth = zip(stored["parameter_name"].values.astype(str), stored["truth"].values, strict=True)
     return found.save(
         path,
-        laplaces=_approximations(found, run.laplace.scaling),
+        laplaces=approximations(found, run.laplace.scaling),
         record=manifest(stored),
         truth={name: float(value) for name, value in truth},
         attrs={key: stored.attrs[key] for key in kept if key in stored.attrs},
@@ -152,10 +152,19 @@ def laplace(run: RunFile, source: Path | None = None) -> Path:
 
 
 def write_report(result: Path, output: Path | None = None) -> Path:
-    """Write the report of a result file, ``report.html`` beside it unless said otherwise."""
-    from invbgc.report import write_report as write
+    """Write the report of a result file, ``report.html`` beside it unless said otherwise.
 
-    return write(result, output or result.with_name("report.html"))
+    What `invbgc export`, `sequestration` and `compare` found out about the same fit is taken up.
+    """
+    from invbgc.carbon_report import FOLDER, carbon_section, fingerprint, read_tables
+    from invbgc.report import write_report as write
+    from invbgc.summary import open_result
+
+    tables, section = read_tables(result.parent / FOLDER), ""
+    if tables:
+        stored = open_result(result)
+        section = carbon_section(tables, fingerprint(stored["x"].values[stored["free"].values.astype(bool)]))
+    return write(result, output or result.with_name("report.html"), section)
 
 
 def verify(run: RunFile, source: Path | None = None) -> Iterator[xr.Dataset]:
@@ -237,7 +246,7 @@ def _table(run: RunFile) -> "ParameterTable":
     return table.with_values(section.overrides).freeze(section.freeze)
 
 
-def _approximations(found: "Fit", first: str) -> "list[Laplace]":
+def approximations(found: "Fit", first: str) -> "list[Laplace]":
     """Laplace's approximation with every scaling that these observations allow, the chosen one first.
 
     A fit is never lost for want of an error bar: what cannot be computed is left out, with a warning.
@@ -277,7 +286,8 @@ def _citations(posterior: "Posterior") -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _inputs(run: RunFile, source: Path | None) -> list[Path]:
+def inputs(run: RunFile, source: Path | None) -> list[Path]:
+    """Files that a run reads, for its manifest."""
     from invbgc.sources import located
 
     named = [located(run.circulation.name), Path(run.dataset.name), Path(run.parameters.start)]

@@ -154,6 +154,23 @@ class Laplace:
             drawn += [x for x in batch if admissible is None or admissible(x) is None]
         return np.array(drawn).reshape(n, len(self.x))
 
+    def standard_error(self, gradients: np.ndarray) -> np.ndarray:
+        """Standard deviation of scalars that are linear in x over the width of the Gaussian (delta method).
+
+            sd^2 = g^T C g
+
+        Uninformed directions count as held fixed, as they do for the parameters that have an error bar.
+
+        Args:
+            gradients: g [..., p] in optimiser coordinates.
+
+        Returns:
+            [...], in the unit of the scalars.
+        """
+        keep = self.informed
+        along = np.asarray(gradients) @ self.directions[:, keep]
+        return np.sqrt(np.sum(along**2 * (self.scale / self.eigenvalues[keep]), axis=-1))
+
     def exponents(self, T_min: float, T_max: float) -> xr.Dataset:
         """Flux exponents in degrees: b(T) = b(0 degC) + slope T, with their covariance.
 

@@ -13,7 +13,7 @@ free of parameters, so that L holds local terms only.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -151,14 +151,14 @@ class Posterior:
 
     @cached_property
     def _backward(self) -> dict:
-        """Per stage: what an adjoint of its source passes to the tracers upstream and to the parameters."""
+        """Per stage: what adjoints of its source [k, m] pass to the tracers upstream and to the parameters."""
 
         def of(stage: Stage, upstream_names: tuple[str, ...]):
-            def backward(fields, x, adjoint):
+            def backward(fields, x, adjoints):
                 own = stage.stack(fields)
                 upstream = {name: fields[name] for name in upstream_names}
                 _, pull = jax.vjp(lambda up, v: stage.stacked_source(own, up, v), upstream, x)
-                return pull(adjoint)
+                return jax.lax.map(pull, adjoints)
 
             return jax.jit(backward)
 
@@ -254,7 +254,7 @@ class Posterior:
             tokens = self._living_tokens(base)
             # Sensitivities first: their many right-hand sides make the factors that the adjoint then finds.
             sensitivities = self._sensitivities(tokens, fields, point)
-            gradient, adjoints = self._adjoint(tokens, fields, point)
+            gradient, adjoints = self._gradient(tokens, fields, point)
             hessian = np.asarray(self._curvature(fields, point, adjoints, sensitivities))
             # Exactly symmetric but for round-off: s_j . d2L . s_k is formed from one side only.
             asymmetry = float(np.abs(hessian - hessian.T).max() / np.abs(hessian).max())
@@ -273,7 +273,7 @@ class Posterior:
         base = evaluation if evaluation is not None else self.value(x, guess)
         with _Meter(self.model) as meter:
             tokens = self._living_tokens(base)
-            gradient, _ = self._adjoint(tokens, base.state.fields, jnp.asarray(base.x))
+            gradient, _ = self._gradient(tokens, base.state.fields, jnp.asarray(base.x))
         return Evaluation(base.x, base.value, gradient, None, base.state, tokens, _added(base.stats, meter.stats))
 
     def chord_gradient(self, evaluation: Evaluation, trial: Evaluation) -> np.ndarray:
@@ -287,6 +287,29 @@ class Posterior:
             residual = np.asarray(modelled[tracer])[data.index] - data.value
             slope = slope + evaluation.jacobian[tracer] @ (self.scales[tracer] * data.weight * residual)
         return slope
+
+    def derivatives_of(
+        self, scalars: Callable[[Mapping[str, jax.Array], jax.Array], jax.Array], evaluation: Evaluation
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scalars that depend on the state and the parameters, and their exact gradients, by one adjoint of each.
+
+        Args:
+            scalars: (fields, x) -> [k], differentiable by JAX; fields are those of the state, tracer -> [n_wet].
+            evaluation: the posterior at a point, with its state.
+
+        Returns:
+            The scalars [k] and their gradients [k, p] in optimiser coordinates.
+        """
+        fields, point = dict(evaluation.state.fields), jnp.asarray(evaluation.x)
+        for system in self.model.systems.values():
+            system.failure = None
+        values = _interruptible(jax.jit(scalars), fields, point)
+        load, direct = _interruptible(jax.jit(jax.jacrev(scalars, argnums=(0, 1))), fields, point)
+        for system in self.model.systems.values():
+            if system.failure is not None:
+                raise system.failure
+        gradients, _ = self._adjoint(self._living_tokens(evaluation), fields, point, load, direct)
+        return np.asarray(values), gradients
 
     def simulate(self, x: np.ndarray) -> State:
         """The steady state at x."""
@@ -312,19 +335,35 @@ class Posterior:
                 tokens[stage.name] = stage.system.factorise(*(np.asarray(part) for part in coefficients))
         return tokens
 
-    def _adjoint(self, tokens: Mapping[str, int], fields, x) -> tuple[np.ndarray, dict]:
-        """Gradient [p] and the adjoint of every stage's source, last stage first."""
-        _, (sensitivity, gradient) = self._objective(fields, x)
-        load = {name: np.asarray(value) for name, value in sensitivity.items()}
-        adjoints = {}
+    def _gradient(self, tokens: Mapping[str, int], fields, x) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Gradient [p] of f and the adjoint of every stage's source."""
+        _, slopes = self._objective(fields, x)
+        load, direct = jax.tree.map(lambda slope: slope[None], slopes)
+        gradients, adjoints = self._adjoint(tokens, fields, x, load, direct)
+        return gradients[0], {name: adjoint[0] for name, adjoint in adjoints.items()}
+
+    def _adjoint(
+        self, tokens: Mapping[str, int], fields, x, load: Mapping[str, jax.Array], direct: jax.Array
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Gradients [k, p] of k scalars and their adjoints of every stage's source [k, m], last stage first.
+
+        Args:
+            tokens: of the factors at the state.
+            fields: the state.
+            x: [p].
+            load: tracer -> derivatives of the scalars by the state [k, n_wet].
+            direct: derivatives of the scalars by the parameters [k, p].
+        """
+        loads = {name: np.asarray(value) for name, value in load.items()}
+        gradients, adjoints = np.asarray(direct), {}
         for stage in reversed(self.model.stages):
-            rhs = np.concatenate([load[name] for name in stage.tracers])
-            adjoint = stage.system.solve(tokens[stage.name], rhs, transposed=True)
+            rhs = np.concatenate([loads[name] for name in stage.tracers], axis=1)
+            adjoint = stage.system.solve(tokens[stage.name], np.ascontiguousarray(rhs.T), transposed=True).T
             adjoints[stage.name] = adjoint
             upstream, parameters = self._backward[stage.name](fields, x, adjoint)
-            load |= {name: load[name] + np.asarray(value) for name, value in upstream.items()}
-            gradient = gradient + parameters
-        return np.asarray(gradient), adjoints
+            loads |= {name: loads[name] + np.asarray(value) for name, value in upstream.items()}
+            gradients = gradients + np.asarray(parameters)
+        return gradients, adjoints
 
     def _sensitivities(self, tokens: Mapping[str, int], fields, x) -> dict[str, np.ndarray]:
         """du/dx_j of every tracer, [p, n_wet]; directions that do not reach a stage cost no solve."""

@@ -112,7 +112,7 @@ def compare_sections(
             looks = ((look.colours, norm), (look.colours, norm), (DIFFERENCE, gap))
             titles = (f"{basin}, model", f"{basin}, data", f"{basin}, model minus data")
             mesh = [
-                _draw_section(axes, mean, means[basin][0], *how)
+                draw_section(axes, mean, means[basin][0], *how)
                 for axes, mean, how in zip(row, triple, looks, strict=True)
             ]
             for axes, title in zip(row, titles, strict=True):
@@ -157,7 +157,19 @@ def profiles(fields: Mapping[str, tuple[xr.DataArray, xr.DataArray]], volume: xr
     return figure
 
 
-def _draw_section(axes: Axes, mean: xr.DataArray, ocean: xr.DataArray, colours: Colormap, norm: Normalize) -> QuadMesh:
+def draw_section(axes: Axes, mean: xr.DataArray, ocean: xr.DataArray, colours: Colormap, norm: Normalize) -> QuadMesh:
+    """Draw one section.
+
+    Args:
+        axes: where to draw.
+        mean: (depth, latitude); NaN in rock and where unobserved.
+        ocean: the same, NaN in rock only.
+        colours: colour map.
+        norm: colour range.
+
+    Returns:
+        The mesh, for a colour bar.
+    """
     latitude = cell_edges(mean["latitude"].values, -90, 90)
     depth = cell_edges(mean["depth"].values, 0)
     inside = np.isfinite(ocean.values)

@@ -1,0 +1,166 @@
+"""What the report of a fit says about its carbon: the figures, and the numbers beside the published ones."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from invbgc import markup
+from invbgc.diagnostics.published import published_text
+from invbgc.plots import carbon, curves
+
+Tables = Mapping[str, xr.Dataset]
+
+FOLDER = "carbon"
+"""Folder of the tables, beside the result of the fit."""
+
+TABLES = (
+    "export", "bands", "regions", "stations", "mixed_layer", "scalars", "residence", "pumps", "warming",
+    "sequestration", "comparison", "comparison_summary",
+)  # fmt: skip
+"""Files of that folder, ``<name>.nc``."""
+
+
+class Picture(NamedTuple):
+    """A figure of the tables.
+
+    Attributes:
+        name: of its file.
+        needs: tables without which it cannot be drawn.
+        draw: (tables) -> figure.
+        caption: below it.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    draw: Callable[[Tables], Figure]
+    caption: str
+
+
+PICTURES = (
+    Picture(
+        "export",
+        ("export", "residence"),
+        lambda t: carbon.export_maps_figure(t["export"], t["residence"]),
+        "Export of organic carbon from the euphotic zone, all and by pathway, and the mean time that carbon exported "
+        "as semi-labile DOC stays below the surface.",
+    ),
+    Picture(
+        "pathways",
+        ("export", "bands"),
+        lambda t: carbon.pathway_figure(t["export"], t["bands"]),
+        "Share of the export that water carries, the rest sinks; with the published means of latitude bands.",
+    ),
+    Picture(
+        "profiles",
+        ("stations",),
+        lambda t: curves.profiles_figure(t["stations"], t.get("comparison")),
+        "Sinking flux at time-series stations, by the continuous law with the fitted exponent and by the model's own "
+        "scheme, which attenuates less; bands: one standard deviation of the 3 x 3 boxes around.",
+    ),
+    Picture(
+        "sequestration",
+        ("sequestration",),
+        lambda t: curves.sequestration_figure(t["sequestration"]),
+        "How long respired carbon stays away from the surface, by pool.",
+    ),
+    Picture(
+        "community_production",
+        ("export",),
+        lambda t: curves.community_production_figure(t["export"], t.get("mixed_layer"), t.get("comparison")),
+        "Export of organic carbon by latitude.",
+    ),
+    Picture(
+        "comparison",
+        ("comparison",),
+        lambda t: curves.comparison_figure(t["comparison"]),
+        "Modelled against measured fluxes, and their ratios station by station.",
+    ),
+    Picture(
+        "pumps",
+        ("pumps",),
+        lambda t: carbon.pumps_figure(t["pumps"]),
+        "What the inventory of DIC is made of: preformed at saturation with the atmosphere, gas-exchange "
+        "disequilibrium, respired organic carbon, dissolved carbonate.",
+    ),
+    Picture(
+        "exponents",
+        ("warming",),
+        lambda t: carbon.exponents_figure(t["warming"]),
+        "Flux exponents b of sinking carbon and phosphorus, and how a warmer ocean would change them.",
+    ),
+)
+"""Figures in the order of the report."""
+
+
+def read_tables(folder: Path) -> dict[str, xr.Dataset]:
+    """The tables that are in a folder: name -> dataset."""
+    found = {}
+    for name in TABLES:
+        if (folder / f"{name}.nc").is_file():
+            with xr.open_dataset(folder / f"{name}.nc") as table:
+                found[name] = table.load()
+    return found
+
+
+def fingerprint(x: np.ndarray) -> str:
+    """What tells the tables of one fit from those of another: a checksum of its optimum x [p]."""
+    return hashlib.sha256(np.ascontiguousarray(x, dtype=np.float64).tobytes()).hexdigest()[:16]
+
+
+def figures(tables: Tables) -> dict[str, Figure]:
+    """The figures that the tables at hand allow: name -> figure."""
+    return {picture.name: picture.draw(tables) for picture in PICTURES if all(name in tables for name in picture.needs)}
+
+
+def carbon_section(tables: Tables, fit: str) -> str:
+    """The section of the report: numbers, inventories and figures, in HTML; empty where there are no tables.
+
+    Args:
+        tables: of the folder of a fit.
+        fit: fingerprint of the fit that the report is of; tables of another one are named as such.
+    """
+    if not tables:
+        return ""
+    stale = sorted(name for name, table in tables.items() if table.attrs.get("fit") != fit)
+    content = ""
+    if stale:
+        content += (
+            f'<p class="warning">Computed from another fit than this one: {markup.safe(", ".join(stale))}. Run the '
+            "commands export, sequestration and compare again.</p>"
+        )
+    if "scalars" in tables:
+        content += _numbers(tables["scalars"])
+    drawn = figures(tables)
+    content += "".join(markup.image(drawn[p.name], p.caption) for p in PICTURES if p.name in drawn)
+    return content
+
+
+def _numbers(table: xr.Dataset) -> str:
+    """Numbers with their error bars beside the published ones."""
+    scalings = [str(name).removeprefix("error_") for name in table.data_vars if str(name).startswith("error_")]
+    rows = []
+    for row, name in enumerate(table["scalar"].values.astype(str)):
+        errors = [float(table[f"error_{scaling}"][row]) for scaling in scalings]
+        value = float(table["value"][row])
+        digits = markup.significant_digits(value, *errors)
+        rows.append(
+            [
+                markup.safe(table["scalar_long_name"].values[row]),
+                markup.number(value, min(digits, 5)),
+                *(markup.number(error, 2) if np.isfinite(error) else "–" for error in errors),
+                markup.unit(str(table["unit"].values[row])),
+                published_text(name),
+            ]
+        )
+    head = ["quantity", "value", *(f"± ({markup.safe(scaling)})" for scaling in scalings), "unit", "published"]
+    note = (
+        '<p class="note">Errors are one standard deviation from the error bars of the parameters, by exact gradients, '
+        "with the ways to count observations named in the heading. They hold for this circulation and this model; the "
+        "published ones are the spread of four versions of the model.</p>"
+    )
+    return markup.table(head, rows, text=(0, len(head) - 2)) + note
