@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from invbgc.circulation import Circulation, coarsen, load_circulation, write_circulation
     from invbgc.datasets import Forcing, list_datasets, load_dataset, open_dataset
     from invbgc.datasets.idealised import idealised_forcing
+    from invbgc.diagnostics.compare import compare_fluxes, read_flux_table
+    from invbgc.diagnostics.export import carbon_export, flux_at_depth, flux_at_mixed_layer
+    from invbgc.diagnostics.places import region_totals, station_table, zonal_bands
+    from invbgc.diagnostics.pumps import carbon_pumps
+    from invbgc.diagnostics.residence import doc_residence_time
+    from invbgc.diagnostics.scalars import carbon_scalars, scalar_table
+    from invbgc.diagnostics.sequestration import retention_weights, sequestration
+    from invbgc.diagnostics.warming import warming_effect
     from invbgc.errors import CheckpointError, ConservationError, ConvergenceError, InputError, InvbgcError
     from invbgc.grid import OceanGrid
     from invbgc.inference.fit import Fit, fit
@@ -56,8 +64,15 @@ __all__ = [
     "ParameterTable",
     "Posterior",
     "State",
+    "carbon_export",
+    "carbon_pumps",
+    "carbon_scalars",
     "coarsen",
+    "compare_fluxes",
+    "doc_residence_time",
     "fit",
+    "flux_at_depth",
+    "flux_at_mixed_layer",
     "idealised_forcing",
     "laplace",
     "list_datasets",
@@ -68,19 +83,35 @@ __all__ = [
     "plots",
     "prepare",
     "preset",
+    "read_flux_table",
     "read_run",
+    "region_totals",
+    "retention_weights",
+    "scalar_table",
+    "sequestration",
     "skill",
+    "station_table",
     "synthetic_observations",
     "units",
     "verify",
+    "warming_effect",
     "write_circulation",
     "write_report",
+    "zonal_bands",
 ]
 
 _HOMES = {
     "invbgc.circulation": ("Circulation", "coarsen", "load_circulation", "write_circulation"),
     "invbgc.datasets": ("Forcing", "list_datasets", "load_dataset", "open_dataset"),
     "invbgc.datasets.idealised": ("idealised_forcing",),
+    "invbgc.diagnostics.compare": ("compare_fluxes", "read_flux_table"),
+    "invbgc.diagnostics.export": ("carbon_export", "flux_at_depth", "flux_at_mixed_layer"),
+    "invbgc.diagnostics.places": ("region_totals", "station_table", "zonal_bands"),
+    "invbgc.diagnostics.pumps": ("carbon_pumps",),
+    "invbgc.diagnostics.residence": ("doc_residence_time",),
+    "invbgc.diagnostics.scalars": ("carbon_scalars", "scalar_table"),
+    "invbgc.diagnostics.sequestration": ("retention_weights", "sequestration"),
+    "invbgc.diagnostics.warming": ("warming_effect",),
     "invbgc.errors": ("CheckpointError", "ConservationError", "ConvergenceError", "InputError", "InvbgcError"),
     "invbgc.grid": ("OceanGrid",),
     "invbgc.inference.fit": ("Fit", "fit"),

@@ -40,12 +40,19 @@ class Fitted:
     evaluation: "Evaluation"
 
 
-def fitted(run: RunFile, progress: Progress = print) -> Fitted:
+def fitted(run: RunFile, progress: Progress = print, labile_hours: float | None = None) -> Fitted:
     """Read the fit of a run and solve its steady state.
 
+    Args:
+        run: a validated run whose output folder holds a result file.
+        progress: receives lines of text.
+        labile_hours: respiration time of labile DOC that will be asked for, checked before anything is computed.
+
     Raises:
-        InputError: there is no result file, or it belongs to other parameters or another ocean than the run file.
+        InputError: there is no result file, it belongs to other parameters or another ocean than the run file, or
+            `labile_hours` does not suit the model.
     """
+    from invbgc.diagnostics.labile import labile_hours_of
     from invbgc.inference.fit import Fit
     from invbgc.run import RESULT_NAME, prepare
 
@@ -60,6 +67,7 @@ def fitted(run: RunFile, progress: Progress = print) -> Fitted:
             f"{path} was fitted with {len(found.names)} free parameters on {boxes} boxes; the run file has "
             f"{len(posterior.names)} ({', '.join(posterior.names)}) on {expected} boxes. Fit again with this run file."
         )
+    labile_hours_of(posterior.model, labile_hours)
     progress(f"{run.run.name}: steady state of {expected} boxes at the fitted parameters")
     return Fitted(run, found, posterior, posterior.value(found.x))
 
@@ -67,7 +75,7 @@ def fitted(run: RunFile, progress: Progress = print) -> Fitted:
 def export(
     fit: Fitted,
     labile_hours: float | None = None,
-    warming: float = 3.0,
+    warming: float | xr.DataArray = 3.0,
     mixed_layer_depth: xr.DataArray | None = None,
     progress: Progress = print,
 ) -> dict[str, xr.Dataset]:
@@ -76,7 +84,7 @@ def export(
     Args:
         fit: the fit.
         labile_hours: respiration time of labile DOC; the model's own where absent.
-        warming: degC.
+        warming: degC, or a temperature (depth, latitude, longitude) with units on the grid of the model.
         mixed_layer_depth: maximum mixed layer (latitude, longitude) on the grid of the model.
         progress: receives lines of text.
 
@@ -147,20 +155,20 @@ def compare(fit: Fitted, observed: Any, mixed_layer_depth: xr.DataArray | None =
     return {"comparison": comparison, "comparison_summary": comparison_summary(comparison)}
 
 
-def read_mixed_layer(path: Path) -> xr.DataArray:
-    """The field ``mixed_layer_depth`` (latitude, longitude) of a netCDF file, with its units.
+def read_field(path: Path, name: str) -> xr.DataArray:
+    """A variable of a netCDF file, with its units.
 
     Raises:
         InputError: the file cannot be read or has no such variable.
     """
     try:
         with xr.open_dataset(path) as data:
-            if "mixed_layer_depth" in data:
-                return data["mixed_layer_depth"].load()
+            if name in data:
+                return data[name].load()
             found = ", ".join(map(str, data.data_vars)) or "none"
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as netCDF: {error}.") from error
-    raise InputError(f"{path} has no variable mixed_layer_depth; found {found}.")
+    raise InputError(f"{path} has no variable {name}; found {found}.")
 
 
 def headlines(tables: Mapping[str, xr.Dataset]) -> list[str]:

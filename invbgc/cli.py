@@ -118,15 +118,20 @@ def export(
     runfile: RunArgument = None,
     labile_hours: LabileOption = None,
     warming: Annotated[float, typer.Option(help="Warming whose effect on sinking is computed, degC.")] = 3.0,
+    temperature: Annotated[
+        Path | None,
+        typer.Option(help="netCDF file with the temperature of another climate, on the grid, in place of a warming."),
+    ] = None,
     mixed_layer: MixedLayerOption = None,
 ) -> None:
     """Where the carbon of a fitted ocean goes: export by pathway and place, inventories, error bars and figures."""
     from invbgc import carbon
 
     run, source = _load(runfile)
-    layer = None if mixed_layer is None else carbon.read_mixed_layer(mixed_layer)
-    fit = carbon.fitted(run, typer.echo)
-    _finish(fit, carbon.export(fit, labile_hours, warming, layer, typer.echo), source)
+    layer = None if mixed_layer is None else carbon.read_field(mixed_layer, "mixed_layer_depth")
+    climate = warming if temperature is None else carbon.read_field(temperature, "temperature")
+    fit = carbon.fitted(run, typer.echo, labile_hours)
+    _finish(fit, carbon.export(fit, labile_hours, climate, layer, typer.echo), source)
 
 
 @app.command()
@@ -136,7 +141,7 @@ def sequestration(runfile: RunArgument = None, labile_hours: LabileOption = None
     from invbgc import carbon
 
     run, source = _load(runfile)
-    fit = carbon.fitted(run, typer.echo)
+    fit = carbon.fitted(run, typer.echo, labile_hours)
     _finish(fit, carbon.sequestration(fit, labile_hours, typer.echo), source)
 
 
@@ -152,7 +157,7 @@ def compare(
     from invbgc.diagnostics.compare import read_flux_table
 
     run, source = _load(runfile)
-    layer = None if mixed_layer is None else carbon.read_mixed_layer(mixed_layer)
+    layer = None if mixed_layer is None else carbon.read_field(mixed_layer, "mixed_layer_depth")
     observed = read_flux_table(table)
     fit = carbon.fitted(run, typer.echo)
     _finish(fit, carbon.compare(fit, observed, layer), source)
