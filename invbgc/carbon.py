@@ -93,7 +93,7 @@ def export(
     """
     from invbgc.diagnostics.export import carbon_export, flux_at_mixed_layer
     from invbgc.diagnostics.places import region_totals, station_table, stations_on, zonal_bands
-    from invbgc.diagnostics.pumps import carbon_pumps
+    from invbgc.diagnostics.pumps import budget_table, carbon_pumps
     from invbgc.diagnostics.residence import doc_residence_time
     from invbgc.diagnostics.scalars import carbon_scalars, scalar_table
     from invbgc.diagnostics.warming import warming_effect
@@ -114,6 +114,7 @@ def export(
     progress("residence times, inventories of carbon and phosphorus, warming")
     tables["residence"] = doc_residence_time(state)
     tables["pumps"] = carbon_pumps(state)
+    tables["budget"] = budget_table(state)
     tables["warming"] = warming_effect(state, warming)
     progress("numbers and their error bars, by one adjoint each")
     scalars = carbon_scalars(model, labile_hours, progress=progress)
@@ -143,6 +144,8 @@ def sequestration(fit: Fitted, labile_hours: float | None = None, progress: Prog
     """Distributions of sequestration times over 10,000 years; see `invbgc.diagnostics.sequestration`."""
     from invbgc.diagnostics.sequestration import sequestration as distributions
 
+    for system in fit.posterior.model.systems.values():
+        system.clear()  # the state is known; its factors only take memory now
     return {"sequestration": distributions(fit.evaluation.state, labile_hours=labile_hours, progress=progress)}
 
 

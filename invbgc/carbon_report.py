@@ -19,8 +19,8 @@ FOLDER = "carbon"
 """Folder of the tables, beside the result of the fit."""
 
 TABLES = (
-    "export", "bands", "regions", "stations", "mixed_layer", "scalars", "residence", "pumps", "warming",
-    "sequestration", "comparison", "comparison_summary",
+    "export", "bands", "regions", "stations", "mixed_layer", "scalars", "residence", "pumps", "budget",
+    "warming", "sequestration", "comparison", "comparison_summary",
 )  # fmt: skip
 """Files of that folder, ``<name>.nc``."""
 

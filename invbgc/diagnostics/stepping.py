@@ -94,7 +94,12 @@ def growing_steps(first: float, end: float, per_level: int) -> tuple[Level, ...]
 
 @contextmanager
 def own_factors(system: SparseSystem) -> Iterator[SparseSystem]:
-    """A system of the same matrices that holds one exact factor at a time, freed at the end."""
+    """A system of the same matrices that holds one exact factor at a time, freed at the end.
+
+    The factors of the given system are freed first: they are made again where they are needed, and with both a large
+    ocean would take twice the memory.
+    """
+    system.clear()
     own = SparseSystem(system.operator, "transient", system.backend, keep=1)
     try:
         yield own
