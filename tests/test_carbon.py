@@ -75,7 +75,7 @@ def test_figures_and_report_show_them(folder):
     assert "Where the carbon goes" in page and "sinking particulate organic carbon at" in page
     assert page.count("data:image/png") >= 8 and "from another fit" not in page
     stale = carbon_section(tables, "another")
-    assert "Computed from another fit than this one: bands, comparison" in stale
+    assert "Computed from another fit than this one: bands, budget, comparison" in stale
     assert carbon_section({}, "any") == ""
 
 
