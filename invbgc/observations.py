@@ -82,7 +82,7 @@ def observe(tracer: str, values: Any, grid: OceanGrid) -> TracerObservations:
     fraction = volume / volume.sum()
     mean = float(fraction @ value)
     variance = float(fraction @ (value - mean) ** 2)
-    if not variance > 0.0:
+    if not np.ptp(value) > 0.0:
         raise InputError(f"Observations of {tracer}: all {index.size} values equal {mean}; expected them to vary.")
     share = float(volume.sum() / grid.volume.sum())
     return TracerObservations(tracer, index, value, fraction / variance, mean, variance, share, index.size)

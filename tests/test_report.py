@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from tiny_result import tiny_result
 
-from invbgc import report, summary
+from invbgc import markup, summary
 from invbgc.errors import InputError
 from invbgc.report import build_report, write_report
 
@@ -45,7 +45,7 @@ def text() -> str:
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Leave out the pixels, which take most of the time."""
-    monkeypatch.setattr(report, "_image", lambda figure, caption, narrow=False: f"<p>{caption}</p>")
+    monkeypatch.setattr(markup, "image", lambda figure, caption, narrow=False: f"<p>{caption}</p>")
 
 
 def test_well_formed_and_self_contained(text):
