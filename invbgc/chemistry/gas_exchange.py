@@ -89,6 +89,32 @@ def o2_flux(oxygen: ArrayLike, saturation: ArrayLike, exchange: ArrayLike, press
     return jnp.multiply(exchange, jnp.multiply(pressure, saturation) - oxygen)
 
 
+def co2_gross_fluxes(
+    dic: ArrayLike,
+    alk: ArrayLike,
+    constants: EquilibriumConstants,
+    exchange: ArrayLike,
+    pco2: ArrayLike,
+    *,
+    units: Literal["consistent", "released"] = "consistent",
+    pressure: ArrayLike | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """What enters and what leaves the ocean as CO2, k rho k0 pCO2 and k rho [CO2*]; their difference is `co2_flux`.
+
+    Arguments, units and errors are those of `co2_flux`.
+
+    Returns:
+        Invasion and evasion, mmol m-3 s-1.
+    """
+    if units not in ("consistent", "released"):
+        raise InputError(f"units of the CO2 flux = {units!r}; expected 'consistent' or 'released'")
+    per_kg = SEAWATER_DENSITY_FACTOR if units == "consistent" else 1.0
+    dissolved = co2_star(jnp.divide(dic, per_kg), jnp.divide(alk, per_kg), constants)
+    solubility = constants.solubility if pressure is None else jnp.multiply(pressure, constants.solubility_moist)
+    gross = jnp.multiply(exchange, SEAWATER_DENSITY_FACTOR)
+    return gross * (solubility * pco2), gross * dissolved
+
+
 def co2_flux(
     dic: ArrayLike,
     alk: ArrayLike,
@@ -122,9 +148,5 @@ def co2_flux(
     Raises:
         InputError: `units` is none of the two.
     """
-    if units not in ("consistent", "released"):
-        raise InputError(f"units of the CO2 flux = {units!r}; expected 'consistent' or 'released'")
-    per_kg = SEAWATER_DENSITY_FACTOR if units == "consistent" else 1.0
-    dissolved = co2_star(jnp.divide(dic, per_kg), jnp.divide(alk, per_kg), constants)
-    solubility = constants.solubility if pressure is None else jnp.multiply(pressure, constants.solubility_moist)
-    return jnp.multiply(exchange, SEAWATER_DENSITY_FACTOR * (solubility * pco2 - dissolved))
+    invasion, evasion = co2_gross_fluxes(dic, alk, constants, exchange, pco2, units=units, pressure=pressure)
+    return invasion - evasion

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -129,10 +130,10 @@ class Posterior:
 
     @cached_property
     def _forcing(self) -> dict:
-        """Per stage: tangents of its source along sensitivities upstream and parameter directions, [p, m]."""
+        """Per stage: tangents of its source along those of the tracers upstream and directions [k, p], [k, m]."""
 
         def of(stage: Stage):
-            def forcing(fields, x, upstream_tangents):
+            def forcing(fields, x, upstream_tangents, directions):
                 own = stage.stack(fields)
 
                 def source(upstream, x):
@@ -143,7 +144,7 @@ class Posterior:
                 def along(tangents):
                     return jax.jvp(source, (upstream, x), tangents)[1]
 
-                return jax.lax.map(along, (upstream_tangents, jnp.eye(len(x))))
+                return jax.lax.map(along, (upstream_tangents, directions))
 
             return jax.jit(forcing)
 
@@ -311,6 +312,24 @@ class Posterior:
         gradients, _ = self._adjoint(self._living_tokens(evaluation), fields, point, load, direct)
         return np.asarray(values), gradients
 
+    def pull(self, evaluation: Evaluation, by_fields: Mapping[str, Any], by_x: Any) -> np.ndarray:
+        """Gradient [p] of a scalar of state and parameters, by one adjoint.
+
+        Args:
+            evaluation: the posterior at a point, with its state.
+            by_fields: tracer -> derivatives of the scalar by the state [n_wet].
+            by_x: its derivatives by the optimiser coordinates at a fixed state [p].
+        """
+        load = {name: jnp.asarray(value)[None] for name, value in by_fields.items()}
+        fields, point = dict(evaluation.state.fields), jnp.asarray(evaluation.x)
+        return self._adjoint(self._living_tokens(evaluation), fields, point, load, jnp.asarray(by_x)[None])[0][0]
+
+    def state_along(self, evaluation: Evaluation, direction: np.ndarray) -> dict[str, jax.Array]:
+        """Derivative of the state along a direction [p] of the optimiser coordinates, tracer -> [n_wet]."""
+        fields, point = dict(evaluation.state.fields), jnp.asarray(evaluation.x)
+        along = self._sensitivities(self._living_tokens(evaluation), fields, point, jnp.asarray(direction)[None])
+        return {name: jnp.asarray(value[0]) for name, value in along.items()}
+
     def simulate(self, x: np.ndarray) -> State:
         """The steady state at x."""
         return self.value(x).state
@@ -365,11 +384,15 @@ class Posterior:
             gradients = gradients + np.asarray(parameters)
         return gradients, adjoints
 
-    def _sensitivities(self, tokens: Mapping[str, int], fields, x) -> dict[str, np.ndarray]:
-        """du/dx_j of every tracer, [p, n_wet]; directions that do not reach a stage cost no solve."""
+    def _sensitivities(self, tokens: Mapping[str, int], fields, x, directions=None) -> dict[str, np.ndarray]:
+        """Derivatives of every tracer along directions [k, p], those of all parameters where none are given: [k, n_wet].
+
+        Directions that do not reach a stage cost no solve.
+        """
+        directions = jnp.eye(len(x)) if directions is None else directions
         sensitivities: dict[str, np.ndarray] = {}
         for stage in self.model.stages:
-            rhs = np.asarray(self._forcing[stage.name](fields, x, sensitivities))
+            rhs = np.asarray(self._forcing[stage.name](fields, x, sensitivities, directions))
             active = np.flatnonzero(np.any(rhs != 0.0, axis=1))
             stacked = np.zeros_like(rhs)
             if active.size:

@@ -20,8 +20,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from invbgc.chemistry.gas_exchange import co2_flux
+from invbgc.chemistry.gas_exchange import co2_gross_fluxes
 from invbgc.models.pco.environment import Environment, at_surface
+from invbgc.models.pco.parameters import exchange_scale
 from invbgc.models.pco.phosphorus import uptake_rate
 from invbgc.particles import exponential_law, remineralise
 from invbgc.stoichiometry import linear_p_to_c, q10_rate, rain_ratio
@@ -130,19 +131,24 @@ def alk_source(env: Environment, own, upstream, p):
     return {"ALK": restoring + 2.0 * calcite + nitrate - env.freshwater * env.ALK_surface_mean}
 
 
-def air_sea_co2(env: Environment, dic, alk):
-    """J_CO2 [n_wet] mmol m-3 s-1, positive into the ocean, in the first layer only."""
+def air_sea_co2(env: Environment, dic, alk, scale=1.0):
+    """J_CO2 [n_wet] mmol m-3 s-1, positive into the ocean, in the first layer only; `scale` multiplies the exchange."""
+    invasion, evasion = gross_co2(env, dic, alk, env.options.pco2_atm, scale)
+    return at_surface(env.grid, invasion - evasion)
+
+
+def gross_co2(env: Environment, dic, alk, pco2, scale=1.0):
+    """CO2 that enters and that leaves the surface boxes [n_columns] mmol m-3 s-1, under pCO2 in uatm."""
     columns = env.grid.n_columns
-    flux = co2_flux(
+    return co2_gross_fluxes(
         dic[:columns],
         alk[:columns],
         env.equilibrium,
-        env.co2_exchange,
-        env.options.pco2_atm,
+        scale * env.co2_exchange,
+        pco2,
         units=env.options.chemistry_units,
         pressure=env.pressure if env.options.atmosphere == "ocmip2" else None,
     )
-    return at_surface(env.grid, flux)
 
 
 def dic_source(env: Environment, own, upstream, p):
@@ -150,5 +156,5 @@ def dic_source(env: Environment, own, upstream, p):
     carbon = organic_carbon(env, upstream["DIP"], p)
     calcite = carbon.pic_dissolution - carbon.pic_production
     soft = respiration(env, upstream, p, carbon) - carbon.uptake
-    gas = air_sea_co2(env, own["DIC"], upstream["ALK"])
+    gas = air_sea_co2(env, own["DIC"], upstream["ALK"], exchange_scale(p))
     return {"DIC": soft + calcite + gas - env.freshwater * env.DIC_surface_mean}

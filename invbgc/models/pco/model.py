@@ -15,7 +15,7 @@ from invbgc.linalg.system import Counters, SparseSystem
 from invbgc.models.pco import carbon, oxygen, phosphorus
 from invbgc.models.pco.environment import make_environment
 from invbgc.models.pco.options import PCOOptions
-from invbgc.models.pco.parameters import pco_parameters
+from invbgc.models.pco.parameters import exchange_scale, pco_parameters
 from invbgc.parameters import ParameterTable
 from invbgc.steady import Stage, steady_state
 
@@ -165,8 +165,8 @@ class PCOModel:
             "labile_production": organic.labile_production,
             "pic_production": organic.pic_production,
             "respiration": carbon.respiration(env, fields, p, organic),
-            "air_sea_co2_flux": carbon.air_sea_co2(env, fields["DIC"], fields["ALK"]),
-            "air_sea_o2_flux": oxygen.air_sea_o2(env, fields["O2"]),
+            "air_sea_co2_flux": carbon.air_sea_co2(env, fields["DIC"], fields["ALK"], exchange_scale(p)),
+            "air_sea_o2_flux": oxygen.air_sea_o2(env, fields["O2"], exchange_scale(p)),
             "poc_flux": organic.poc_flux,
             "pic_flux": organic.pic_flux,
         }

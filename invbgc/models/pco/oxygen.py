@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from invbgc.chemistry.gas_exchange import o2_flux
 from invbgc.models.pco.carbon import organic_carbon, respiration
 from invbgc.models.pco.environment import Environment, at_surface
+from invbgc.models.pco.parameters import exchange_scale
 
 
 def oxic_fraction(env: Environment, oxygen, softness=1.0):
@@ -16,14 +17,14 @@ def oxic_fraction(env: Environment, oxygen, softness=1.0):
     return 0.5 + 0.5 * jnp.tanh((oxygen - env.options.oxygen_threshold) / width)
 
 
-def air_sea_o2(env: Environment, oxygen):
-    """J_O2 [n_wet] mmol m-3 s-1, positive into the ocean, in the first layer only."""
+def air_sea_o2(env: Environment, oxygen, scale=1.0):
+    """J_O2 [n_wet] mmol m-3 s-1, positive into the ocean, in the first layer only; `scale` multiplies the exchange."""
     surface = oxygen[: env.grid.n_columns]
-    return at_surface(env.grid, o2_flux(surface, env.o2_saturation, env.o2_exchange, env.pressure))
+    return at_surface(env.grid, o2_flux(surface, env.o2_saturation, scale * env.o2_exchange, env.pressure))
 
 
 def o2_source(env: Environment, own, upstream, p, softness=1.0):
     """Local source of O2 [n_wet] mmol m-3 s-1."""
     carbon = organic_carbon(env, upstream["DIP"], p)
     respired = oxic_fraction(env, own["O2"], softness) * respiration(env, upstream, p, carbon)
-    return {"O2": p["r_O2C"] * (carbon.uptake - respired) + air_sea_o2(env, own["O2"])}
+    return {"O2": p["r_O2C"] * (carbon.uptake - respired) + air_sea_o2(env, own["O2"], exchange_scale(p))}

@@ -1,5 +1,8 @@
 """The 21 parameters of the phosphorus, carbon and oxygen model (Wang et al. 2023, Methods)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from invbgc.parameters import Parameter, ParameterTable
 
 _SOURCE = "Wang et al. 2023"
@@ -68,3 +71,28 @@ def pco_parameters(start: str = "first_guess") -> ParameterTable:
         for name, symbol, alias, unit, transform, first_guess, published, meaning, equation in _ROWS
     )  # fmt: skip
     return table.started_from(start)
+
+
+GAS_EXCHANGE = "gas_exchange"
+"""Name of the optional row that scales the exchange of CO2 and O2."""
+
+
+def with_gas_exchange(table: ParameterTable, scale: float = 1.0, free: bool = True) -> ParameterTable:
+    """The table with one more row: the gas exchange over that of the forcing, a / a_forcing.
+
+    Args:
+        table: of the model.
+        scale: its value.
+        free: whether a fit may change it.
+    """
+    row = Parameter(
+        name=GAS_EXCHANGE, symbol="a/a₀", alias="a", value=scale, unit="1", transform="log", first_guess=1.0,
+        published=1.0, description="piston velocity over that of the forcing", free=free,
+        reference=f"{_SOURCE}, air-sea exchange and calibration with radiocarbon",
+    )  # fmt: skip
+    return ParameterTable([*(other for other in table if other.name != GAS_EXCHANGE), row])
+
+
+def exchange_scale(p: Mapping[str, Any]) -> Any:
+    """Value of that row, one where the table has none."""
+    return p.get(GAS_EXCHANGE, 1.0)

@@ -1,0 +1,1 @@
+"""Tracers in time: implicit-explicit stepping, the industrial era, radiocarbon and the gas-exchange calibration."""

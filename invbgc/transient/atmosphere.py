@@ -1,0 +1,152 @@
+"""Histories of the atmosphere: carbon dioxide, and radiocarbon in three zones of latitude.
+
+Two small histories come with the package (``data/atmosphere_*.csv``, with source and licence in their first lines); any
+file with the same columns can take their place. Values are interpolated linearly, and constant before the first year.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from invbgc.errors import InputError
+from invbgc.grid import OceanGrid
+from invbgc.transient.integrate import Clock
+
+CO2_COLUMNS = ("year", "pCO2_uatm")
+D14C_COLUMNS = ("year", "D14C_north_permil", "D14C_tropics_permil", "D14C_south_permil")
+
+ZONE_EDGES = (26.7, -24.7)
+"""Latitudes between the northern, tropical and southern zone of the atmosphere, degrees (Wang et al. 2023)."""
+
+TREND_YEARS = 10.0
+"""Length of the last part of a record whose trend carries it beyond its end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One history.
+
+    Attributes:
+        years: [m] decimal years, increasing.
+        values: [m] or [m, zones].
+        source: where it comes from, and what was done to it.
+    """
+
+    years: np.ndarray
+    values: np.ndarray
+    source: str
+
+    def at(self, year: float) -> Any:
+        """Values at a decimal year; see the module's docstring."""
+        if self.values.ndim == 1:
+            return np.interp(year, self.years, self.values)
+        return np.array([np.interp(year, self.years, column) for column in self.values.T])
+
+    def followed_by(self, other: "Record") -> "Record":
+        """This record to its end, then another."""
+        later = other.years > self.years[-1]
+        if not later.any():
+            return self
+        return Record(
+            np.concatenate([self.years, other.years[later]]),
+            np.concatenate([self.values, other.values[later]]),
+            f"{self.source}; after {self.years[-1]:g}: {other.source}",
+        )
+
+    def carried_to(self, year: float) -> "Record":
+        """This record, carried to a later year by the trend of its last ten years."""
+        if year <= self.years[-1]:
+            return self
+        before = self.at(self.years[-1] - TREND_YEARS)
+        slope = (self.values[-1] - before) / TREND_YEARS
+        return Record(
+            np.append(self.years, year),
+            np.concatenate([self.values, (self.values[-1] + slope * (year - self.years[-1]))[None]]),
+            f"{self.source}; after {self.years[-1]:g}: trend of its last {TREND_YEARS:g} years",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Atmosphere:
+    """What lies over the ocean through the years.
+
+    Attributes:
+        co2: pCO2, uatm.
+        d14c: D14C in permil of the northern, tropical and southern zone.
+    """
+
+    co2: Record
+    d14c: Record
+
+    def covering(self, clock: Clock) -> "Atmosphere":
+        """Histories that reach the end of a run, carried on by their trends for ten years at most.
+
+        Raises:
+            InputError: a record ends more than ten years before the run, or begins after it.
+        """
+        end = clock.start + clock.years
+        for name in ("co2", "d14c"):
+            record = getattr(self, name)
+            if record.years[-1] + TREND_YEARS < end or record.years[0] > clock.start + 1.0:
+                raise InputError(
+                    f"atmosphere, {name}: record from {record.years[0]:g} to {record.years[-1]:g} ({record.source}); "
+                    f"expected one of the years {clock.start:g} to {end:g}, or up to {TREND_YEARS:g} fewer at the end."
+                )
+        return replace(self, co2=self.co2.carried_to(end), d14c=self.d14c.carried_to(end))
+
+
+def read_record(path: str | Path, columns: Sequence[str]) -> Record:
+    """Read a history from a comma-separated file; lines that begin with # are comments, the first one the source.
+
+    Raises:
+        InputError: the file is missing, a column is, a cell is no number, or the years do not increase.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"atmospheric record {path}: no such file")
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    notes = [line.lstrip("# ") for line in lines if line.startswith("#")]
+    reader = csv.DictReader(line for line in lines if line and not line.startswith("#"))
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        found = ", ".join(reader.fieldnames or ()) or "none"
+        raise InputError(f"atmospheric record {path}: no column {', '.join(missing)}; found {found}")
+    rows = list(reader)
+    try:
+        table = np.array([[float(row[name]) for name in columns] for row in rows])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"atmospheric record {path}: a cell is no number ({error})") from None
+    if len(table) < 2 or not np.isfinite(table).all() or np.any(np.diff(table[:, 0]) <= 0.0):
+        raise InputError(f"atmospheric record {path}: {len(table)} rows; expected two at least, with increasing years")
+    values = table[:, 1] if len(columns) == 2 else table[:, 1:]
+    return Record(table[:, 0], values, f"{path.name}{f' ({notes[0]})' if notes else ''}")
+
+
+def load_atmosphere(co2: str | Path | None = None, d14c: str | Path | None = None) -> Atmosphere:
+    """The histories of the package, or those of files; a file of CO2 that ends early is followed by the package's own.
+
+    Args:
+        co2: file with the columns `CO2_COLUMNS`.
+        d14c: file with the columns `D14C_COLUMNS`.
+
+    Raises:
+        InputError: as `read_record`.
+    """
+    data = files("invbgc.data")
+    own_co2 = read_record(Path(str(data / "atmosphere_co2.csv")), CO2_COLUMNS)
+    own_d14c = read_record(Path(str(data / "atmosphere_d14c.csv")), D14C_COLUMNS)
+    return Atmosphere(
+        own_co2 if co2 is None else read_record(co2, CO2_COLUMNS).followed_by(own_co2),
+        own_d14c if d14c is None else read_record(d14c, D14C_COLUMNS),
+    )
+
+
+def zone_of_columns(grid: OceanGrid) -> np.ndarray:
+    """Zone of the atmosphere over each water column [n_columns]: 0 northern, 1 tropical, 2 southern."""
+    latitude = grid.latitude[np.nonzero(grid.wet[0])[0]]
+    return np.where(latitude > ZONE_EDGES[0], 0, np.where(latitude > ZONE_EDGES[1], 1, 2))
