@@ -193,6 +193,10 @@ def headlines(tables: Mapping[str, xr.Dataset]) -> list[str]:
         ):
             lines.append(f"  respiration kept longer than {time:g} yr: {total:.2f} Pg C yr-1")
         lines.append(f"  particles among what is kept longer than 1 yr: {100 * float(table['poc_share_1yr']):.0f} %")
+    if "transient" in tables:
+        from invbgc.transient.summary import headlines as of_the_era
+
+        lines += of_the_era(tables["transient"])
     return lines
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from invbgc import markup
 from invbgc.diagnostics.published import published_text
-from invbgc.plots import carbon, curves
+from invbgc.plots import carbon, curves, transient
 
 Tables = Mapping[str, xr.Dataset]
 
@@ -20,7 +20,7 @@ FOLDER = "carbon"
 
 TABLES = (
     "export", "bands", "regions", "stations", "mixed_layer", "scalars", "residence", "pumps", "budget",
-    "warming", "sequestration", "comparison", "comparison_summary",
+    "warming", "sequestration", "comparison", "comparison_summary", "transient", "radiocarbon", "calibration",
 )  # fmt: skip
 """Files of that folder, ``<name>.nc``."""
 
@@ -92,6 +92,42 @@ PICTURES = (
         ("warming",),
         lambda t: carbon.exponents_figure(t["warming"]),
         "Flux exponents b of sinking carbon and phosphorus, and how a warmer ocean would change them.",
+    ),
+    Picture(
+        "excess_carbon",
+        ("transient",),
+        lambda t: transient.excess_carbon(t["transient"]),
+        "DIC gained in the industrial era, the atmosphere above it, and what is left of the vertical gradient.",
+    ),
+    Picture(
+        "excess_map",
+        ("transient",),
+        lambda t: transient.excess_map(t["transient"]),
+        "Where the excess DIC lies.",
+    ),
+    Picture(
+        "excess_sections",
+        ("transient",),
+        lambda t: transient.excess_sections(t["transient"]),
+        "Zonal means of excess DIC and of radiocarbon at the end.",
+    ),
+    Picture(
+        "bomb_radiocarbon",
+        ("transient",),
+        lambda t: transient.bomb_curves(t["transient"]),
+        "Radiocarbon of the atmosphere and of the surface ocean, by zone.",
+    ),
+    Picture(
+        "radiocarbon_fit",
+        ("radiocarbon",),
+        lambda t: transient.radiocarbon_fit(t["radiocarbon"]),
+        "Radiocarbon of dated bottles against the run.",
+    ),
+    Picture(
+        "gas_exchange",
+        ("calibration",),
+        lambda t: transient.misfit_of_scale(t["calibration"]),
+        "Misfit of radiocarbon at the gas exchanges that were tried in the last round.",
     ),
 )
 """Figures in the order of the report."""

@@ -165,6 +165,37 @@ def compare(
 
 @app.command()
 @_guard
+def transient(
+    runfile: RunArgument = None,
+    scale: Annotated[float, typer.Option(help="Gas exchange over that of the forcing.")] = 1.0,
+) -> None:
+    """Follow a fitted ocean through the industrial era: excess DIC, bomb radiocarbon; a rerun resumes."""
+    from invbgc import carbon, transients
+
+    run, source = _load(runfile)
+    fit = carbon.fitted(run, typer.echo)
+    _finish(fit, transients.transient(fit, scale, typer.echo), source)
+
+
+@app.command()
+@_guard
+def calibrate(
+    runfile: RunArgument = None,
+    joint: Annotated[bool, typer.Option("--joint", help="Fit gas exchange and parameters at once.")] = False,
+) -> None:
+    """Calibrate the gas exchange with dated bottles of radiocarbon and DIC, in turn with the fit; a rerun resumes."""
+    from invbgc import run as runs
+    from invbgc import transients
+
+    run, source = _load(runfile)
+    folder = transients.calibrate(run, source, typer.echo, joint)
+    typer.echo(f"Results: {folder}")
+    if not joint:
+        typer.echo(f"Report:  {runs.write_report(folder / runs.RESULT_NAME)}")
+
+
+@app.command()
+@_guard
 def report(
     result: Annotated[Path, typer.Argument(help="Result file (fit.nc), or the output folder that holds it.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file; report.html beside it.")] = None,

@@ -171,6 +171,32 @@ class LaplaceSection(Section):
     )
 
 
+class TransientSection(Section):
+    """The industrial era: DIC and radiocarbon since preindustrial times."""
+
+    start: float = Field(default=1850.0, description="First instant, decimal year; the steady state before it.")
+    years: int = Field(default=170, ge=1, le=2000, description="Number of years.")
+    steps_per_year: int = Field(default=6, ge=1, description="Time steps of a year (the paper: 6, of two months).")
+    scheme: Literal["dirk2", "trapezoid"] = Field(
+        default="dirk2", description="Time stepping: two implicit stages of second order, or the paper's."
+    )
+    co2: Path | None = Field(
+        default=None, description="CSV of pCO2 (year, pCO2_uatm); that of the package where absent, or after its end."
+    )
+    d14c: Path | None = Field(
+        default=None,
+        description="CSV of atmospheric radiocarbon (year, D14C_north_permil, D14C_tropics_permil, D14C_south_permil).",
+    )
+    bottles: Path | None = Field(
+        default=None,
+        description="netCDF with dated bottles of DIC and D14C (data prepare, keep_bottles); the dataset where absent.",
+    )
+    tolerance: Positive = Field(
+        default=0.1, description="calibrate: largest change, in error bars, between rounds that agree."
+    )
+    max_rounds: int = Field(default=8, ge=1, description="calibrate: rounds at most.")
+
+
 class RunFile(Section):
     """A whole run; every section has defaults, so that an empty file is the embedded run."""
 
@@ -183,6 +209,7 @@ class RunFile(Section):
     solver: SolverSection = SolverSection()
     fit: FitSection = FitSection()
     laplace: LaplaceSection = LaplaceSection()
+    transient: TransientSection = TransientSection()
 
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -313,6 +340,9 @@ def _with_folder(run: RunFile, folder: Path) -> RunFile:
     if run.dataset.source is not None:
         dataset["source"] = folder / run.dataset.source
     updates["dataset"] = run.dataset.model_copy(update=dataset)
+    files = {key: getattr(run.transient, key) for key in ("co2", "d14c", "bottles")}
+    found = {key: folder / path for key, path in files.items() if path is not None}
+    updates["transient"] = run.transient.model_copy(update=found)
     if Path(run.parameters.start).suffix:
         updates["parameters"] = run.parameters.model_copy(update={"start": str(folder / run.parameters.start)})
     return run.model_copy(update=updates)

@@ -385,7 +385,7 @@ class Posterior:
         return gradients, adjoints
 
     def _sensitivities(self, tokens: Mapping[str, int], fields, x, directions=None) -> dict[str, np.ndarray]:
-        """Derivatives of every tracer along directions [k, p], those of all parameters where none are given: [k, n_wet].
+        """Derivatives of every tracer along directions [k, p], of every parameter where none are given: [k, n_wet].
 
         Directions that do not reach a stage cost no solve.
         """

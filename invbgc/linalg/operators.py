@@ -25,10 +25,11 @@ class RowProduct:
         width = int(counts.max(initial=1))
         slot = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
         row = np.repeat(np.arange(n), counts)
-        self._column = np.zeros((width, n), dtype=np.int32)
-        self._value = np.zeros((width, n))
-        self._column[slot, row] = matrix.indices
-        self._value[slot, row] = matrix.data
+        column, value = np.zeros((width, n), dtype=np.int32), np.zeros((width, n))
+        column[slot, row] = matrix.indices
+        value[slot, row] = matrix.data
+        # On the device once: NumPy arrays would be copied into every compiled program.
+        self._column, self._value = jnp.asarray(column), jnp.asarray(value)
 
     def __call__(self, x):
         """T x for x [n]."""

@@ -22,6 +22,7 @@ from invbgc.plots.style import (
     ORANGE,
     PURPLE,
     colour_bar,
+    from_zero,
     house_style,
     new_figure,
     robust_range,
@@ -66,7 +67,7 @@ def export_maps_figure(export: xr.Dataset, residence: xr.Dataset) -> Figure:
         figure = new_figure(10.5, 6.3)
         grid = figure.subplots(2, 2).ravel()
         for axes, (field, title, total, colours) in zip(grid, panels, strict=False):
-            mesh = draw_map(axes, field, wet, colours, _from_zero(field))
+            mesh = draw_map(axes, field, wet, colours, from_zero(field.values))
             axes.set_title(f"{title}: {total:.2f} {unit_text('Pg C yr-1')}")
             colour_bar(figure, mesh, [axes], with_units("export", export["toc_export"].attrs["units"]), shrink=0.6)
         limits = robust_range(time.values)
@@ -95,7 +96,7 @@ def pathway_figure(export: xr.Dataset, bands: xr.Dataset) -> Figure:
         figure = new_figure(10.5, 4.2)
         west, east = figure.subfigures(1, 2, width_ratios=(2.1, 1), squeeze=False)[0]
         left, right = west.subplots(), east.subplots()
-        mesh = draw_map(left, ratio, export["wet"].astype(bool), _colours("haline"), _from_zero(ratio))
+        mesh = draw_map(left, ratio, export["wet"].astype(bool), _colours("haline"), from_zero(ratio.values))
         left.set_title("advective-diffusive share of the export of total organic carbon")
         colour_bar(figure, mesh, [left], "share (%)", shrink=0.55)
 
@@ -172,8 +173,8 @@ def pumps_figure(pumps: xr.Dataset, basins: Mapping[str, np.ndarray] | None = No
     inventory = {name: float(pumps["carbon_inventory"].sel(part=name)) for name in PUMPS}
     total = float(pumps["carbon_inventory"].sel(part="total"))
     looks: dict[str, tuple[Colormap, Normalize]] = {
-        "soft_tissue": (_colours("matter"), _from_zero(parts["soft_tissue"])),
-        "carbonate": (_colours("tempo"), _from_zero(parts["carbonate"])),
+        "soft_tissue": (_colours("matter"), from_zero(parts["soft_tissue"].values)),
+        "carbonate": (_colours("tempo"), from_zero(parts["carbonate"].values)),
         "disequilibrium": (DIFFERENCE, symmetric_range(parts["disequilibrium"].values)),
     }
     with house_style():
@@ -228,11 +229,6 @@ def _stacked_bar(axes: Axes, amounts: Mapping[str, float]) -> None:
 
 def _colours(name: str) -> Colormap:
     return mpl.colormaps[f"cmo.{name}"]
-
-
-def _from_zero(field: xr.DataArray) -> Normalize:
-    """Colour range from zero to the upper percentile; the colour of zero stands for what is below it."""
-    return Normalize(0.0, max(robust_range(field.values).vmax or 0.0, 1e-12))
 
 
 def _log_ticks(mesh: ScalarMappable, ticks: Sequence[int]) -> None:

@@ -150,7 +150,7 @@ def profiles(fields: Mapping[str, tuple[xr.DataArray, xr.DataArray]], volume: xr
             axes.set_title(name)
             axes.set_xlabel(unit_text(model.attrs.get("units", "")))
             axes.grid(color=INK, alpha=0.1, linewidth=0.5)
-        _depth_axis(grid[0], float(cell_edges(volume["depth"].values, 0)[-1]))
+        depth_axis(grid[0], float(cell_edges(volume["depth"].values, 0)[-1]))
         grid[0].set_ylabel("depth (m)")
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
@@ -178,13 +178,14 @@ def draw_section(axes: Axes, mean: xr.DataArray, ocean: xr.DataArray, colours: C
         latitude, depth, np.ma.masked_where(~inside, inside), cmap=ListedColormap([UNOBSERVED]), rasterized=True
     )
     mesh = axes.pcolormesh(latitude, depth, np.ma.masked_invalid(mean.values), cmap=colours, norm=norm, rasterized=True)
-    _depth_axis(axes, depth[-1])
+    depth_axis(axes, depth[-1])
     axes.set_xticks(np.arange(-60, 61, 30), ["60°S", "30°S", "0°", "30°N", "60°N"])
     axes.set_xlim(latitude[0], latitude[-1])
     return mesh
 
 
-def _depth_axis(axes: Axes, bottom: float) -> None:
+def depth_axis(axes: Axes, bottom: float) -> None:
+    """Depth downwards to `bottom` in m, the upper ocean stretched."""
     axes.set_yscale("function", functions=(_stretch, _unstretch))
     axes.set_yticks([tick for tick in _DEPTH_TICKS if tick <= bottom])
     axes.set_ylim(bottom, 0)

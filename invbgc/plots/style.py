@@ -151,6 +151,11 @@ def robust_range(*values: np.ndarray, percentiles: tuple[float, float] = (1.0, 9
     return Normalize(lower, upper)
 
 
+def from_zero(values: np.ndarray) -> Normalize:
+    """Colour range from zero to the upper percentile; the colour of zero stands for what is below it."""
+    return Normalize(0.0, max(robust_range(values).vmax or 0.0, 1e-12))
+
+
 def symmetric_range(*values: np.ndarray, percentile: float = 98.0) -> Normalize:
     """Find a colour range symmetric about zero, for differences.
 

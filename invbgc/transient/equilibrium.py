@@ -62,9 +62,9 @@ class SteadyTracer:
         Raises:
             ConvergenceError: GMRES does not converge.
         """
-        c, zero = jnp.asarray(c), jnp.zeros(c.shape[1])
-        rhs = np.asarray(self._compiled(zero, c, theta))
-        return self._gmres(lambda v: self._slope(zero, c, theta, v), rhs, c, theta, False)
+        known, zero = jnp.asarray(c), jnp.zeros(c.shape[1])
+        rhs = np.asarray(self._compiled(zero, known, theta))
+        return self._gmres(lambda v: self._slope(zero, known, theta, v), rhs, known, theta, False)
 
     def pull(self, c: np.ndarray, theta: Any, by_tracer: np.ndarray) -> tuple[np.ndarray, Any]:
         """Derivatives of a scalar by the other tracers [k, n_wet] and by theta, from those by the steady tracer.
@@ -74,20 +74,20 @@ class SteadyTracer:
             theta: as for `solve`.
             by_tracer: [n_wet].
         """
-        c = jnp.asarray(c)
-        u = c[self.row]
-        adjoint = self._gmres(lambda v: self._transposed(u, c, theta, v), np.asarray(by_tracer), c, theta, True)
-        _, back = jax.vjp(lambda others, t: self._source(u, others, t), c, theta)
+        known = jnp.asarray(c)
+        u = known[self.row]
+        adjoint = self._gmres(lambda v: self._transposed(u, known, theta, v), np.asarray(by_tracer), known, theta, True)
+        _, back = jax.vjp(lambda others, t: self._source(u, others, t), known, theta)
         by_others, by_theta = back(jnp.asarray(adjoint))
         return np.array(by_others.at[self.row].set(0.0)), jax.tree.map(np.asarray, by_theta)
 
     def along(self, c: np.ndarray, theta: Any, d_c: np.ndarray, d_theta: Any) -> np.ndarray:
         """Derivative of the steady tracer [n_wet] along a direction of the others and of theta."""
-        c = jnp.asarray(c)
-        u = c[self.row]
+        known = jnp.asarray(c)
+        u = known[self.row]
         held = jnp.asarray(d_c).at[self.row].set(0.0)
-        forcing = jax.jvp(lambda others, t: self._source(u, others, t), (c, theta), (held, d_theta))[1]
-        return self._gmres(lambda v: self._slope(u, c, theta, v), np.asarray(forcing), c, theta, False)
+        forcing = jax.jvp(lambda others, t: self._source(u, others, t), (known, theta), (held, d_theta))[1]
+        return self._gmres(lambda v: self._slope(u, known, theta, v), np.asarray(forcing), known, theta, False)
 
     def _gmres(self, slope, rhs: np.ndarray, c, theta, transposed: bool) -> np.ndarray:
         system, loss = self.model.system, self.model.loss[self.row]

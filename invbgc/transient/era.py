@@ -151,12 +151,15 @@ class IndustrialEra:
         change = jax.jvp(self._predict, (era.run.samples, era.start[0]), (d_samples, d_dic))[1]
         return {name: np.asarray(value) for name, value in change.items()}
 
-    def pullback(self, era: EraRun, by_predicted: Mapping[str, np.ndarray]) -> np.ndarray:
+    def pullback(
+        self, era: EraRun, by_predicted: Mapping[str, np.ndarray], load: Mapping[str, np.ndarray] | None = None
+    ) -> np.ndarray:
         """Gradient [p] of a scalar by the optimiser coordinates, from its derivatives by the predictions: the adjoint.
 
         Args:
             era: a run that kept what derivatives need.
             by_predicted: name -> [m].
+            load: tracer -> further derivatives of the scalar by the steady state [n_wet].
         """
         theta = self._theta(era.evaluation)
         _, pull = jax.vjp(self._predict, jnp.asarray(era.run.samples), jnp.asarray(era.start[0]))
@@ -168,5 +171,7 @@ class IndustrialEra:
             name: np.asarray(by_theta["fields"][name]) + np.asarray(more["fields"][name]) for name in theta["fields"]
         }
         by_fields["DIC"] = by_fields["DIC"] + by_dic + by_start[0] + through_ratio[0]
+        for name, more_load in (load or {}).items():
+            by_fields[name] = by_fields[name] + more_load
         by_x = np.asarray(by_theta["x"]) + np.asarray(more["x"])
         return self.posterior.pull(era.evaluation, by_fields, by_x)

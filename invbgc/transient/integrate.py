@@ -28,6 +28,8 @@ from invbgc.transient.schemes import get_scheme
 SAVE_EVERY = 30.0
 """Seconds between two restart files."""
 
+GAINED = "integral of the explicit sources over the step"
+
 TELL_EVERY = 5.0
 """Seconds between two lines of progress."""
 
@@ -204,9 +206,7 @@ class Simulation:
         """The year and its derivative along one direction of (state, theta)."""
 
         def along(state, forcing, picks, theta, tokens, d_state, d_theta):
-            return jax.jvp(
-                lambda s, t: self._year(s, forcing, picks, t, tokens), (state, theta), (d_state, d_theta)
-            )  # fmt: skip
+            return jax.jvp(lambda s, t: self._year(s, forcing, picks, t, tokens), (state, theta), (d_state, d_theta))
 
         return jax.jit(along)
 
@@ -247,8 +247,9 @@ class Simulation:
         state = np.asarray(state)
         if not np.isfinite(state).all():
             raise ConvergenceError(
-                f"{', '.join(self.model.names)}: values that are not finite in the year from {self.clock.start + year:g}; "
-                "explicit sources may be too stiff for the step (see gas_exchange_stability)."
+                f"{', '.join(self.model.names)}: values that are not finite in the year from "
+                f"{self.clock.start + year:g}; explicit sources may be too stiff for the step "
+                "(see gas_exchange_stability)."
             )
         return state
 
@@ -311,12 +312,10 @@ class Simulation:
         series = xr.Dataset(
             {
                 "inventory": (("time", "tracer"), 1e-3 * inventory, {"units": "mol"}),
-                "gained": (
-                    ("time", "tracer"), 1e-3 * gained, {"units": "mol", "long_name": "integral of the explicit sources over the step"},
-                ),
+                "gained": (("time", "tracer"), 1e-3 * gained, {"units": "mol", "long_name": GAINED}),
             },
             {"time": ("time", self.clock.times, {"units": "year"}), "tracer": list(self.model.names)},
-        )  # fmt: skip
+        )
         return Run(state, sampled[self.samples.step, self._slot], series, yearly)
 
     def tangent(self, run: Run, theta: Any, d_start: np.ndarray, d_theta: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -365,10 +364,8 @@ class Simulation:
         """Fingerprint of everything that determines a run."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.clock, self._name, self.model.names)).encode())
-        first, last = (
-            jax.tree.leaves(self.forcing(t)) for t in (self.clock.start, self.clock.start + self.clock.years)
-        )
-        for part in (start, self.model.loss, self._picks, *jax.tree.leaves(theta), *first, *last):
+        ends = [self.forcing(self.clock.start), self.forcing(self.clock.start + self.clock.years)]
+        for part in (start, self.model.loss, self._picks, *jax.tree.leaves((theta, ends))):
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
 

@@ -25,9 +25,6 @@ GAMMA = 1.0 - 1.0 / np.sqrt(2.0)
 DELTA = 1.0 - 1.0 / (2.0 * GAMMA)
 """Weight of the first evaluation of f in the second stage."""
 
-Solve = Callable
-Source = Callable
-
 
 class Scheme(NamedTuple):
     """How a step is made.
@@ -46,12 +43,12 @@ class Scheme(NamedTuple):
     limit: float = 2.0
 
 
-def _trapezoid(solve: Solve, source: Source, c, h: float):
+def _trapezoid(solve: Callable, source: Callable, c, h: float):
     gained = h * source(c, 0)
     return 2.0 * solve(c + 0.5 * gained) - c, gained
 
 
-def _dirk2(solve: Solve, source: Source, c, h: float):
+def _dirk2(solve: Callable, source: Callable, c, h: float):
     first = h * source(c, 0)
     known = c + GAMMA * first
     middle = solve(known)
