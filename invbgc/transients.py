@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from invbgc.transient.era import IndustrialEra
     from invbgc.transient.integrate import Clock
 
-Progress = Callable[[str], Any]
+Progress = Callable[[Any], Any]
 
 CALIBRATION = "calibration"
 """Folder of a calibration, beside the result of the fit."""
@@ -97,7 +97,7 @@ def transient(fit: Fitted, scale: float = 1.0, progress: Progress = print) -> di
     book = Yearbook(era.posterior.model.grid, era.clock, era.atmosphere)
     folder = fit.run.run.output / "carbon"
     folder.mkdir(parents=True, exist_ok=True)
-    run = era.simulate(here, progress, folder / "restart.nc", watch=book.watch, free=True)
+    run = era.simulate(here, progress, folder / "restart.nc", book=book.write, snapshots=book.snapshots, free=True)
     table = book.table(run)
     table.attrs |= {"gas_exchange_scale": scale, "largest_exchange_per_step": float(fast.max())}
     table["exchange_per_step"] = era.posterior.model.grid.unpack_surface(

@@ -36,7 +36,7 @@ LARGEST_STEP = 0.5
 MOST_STEPS = 20
 """Steps at most."""
 
-Progress = Callable[[str], Any]
+Progress = Callable[[Any], Any]
 
 
 def era_of(

@@ -111,7 +111,8 @@ class IndustrialEra:
         progress: Callable[[str], Any] | None = None,
         restart: Path | None = None,
         keep: bool = False,
-        watch: Callable[[float, np.ndarray], Any] | None = None,
+        book: Callable[[np.ndarray], dict[str, Any]] | None = None,
+        snapshots: Sequence[float] = (),
         free: bool = False,
     ) -> EraRun:
         """Run from a steady state; arguments as for `Simulation.run`.
@@ -121,7 +122,8 @@ class IndustrialEra:
             progress: receives lines of text.
             restart: restart file.
             keep: keep what derivatives need.
-            watch: receives the state of every year.
+            book: numbers of the state that are written down every year.
+            snapshots: years whose states are kept.
             free: free the factors of the steady state first, which derivatives would need again.
         """
         theta, dic = self._theta(evaluation), np.asarray(evaluation.state.fields["DIC"])
@@ -130,7 +132,7 @@ class IndustrialEra:
         if free:
             for system in self.posterior.model.systems.values():
                 system.clear()
-        run = self.simulation.run(start, theta, progress, restart, keep, watch)
+        run = self.simulation.run(start, theta, progress, restart, keep, book, snapshots)
         predicted = self._predict(run.samples, dic)
         return EraRun(evaluation, start, run, {name: np.asarray(value) for name, value in predicted.items()})
 

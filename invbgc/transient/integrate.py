@@ -7,7 +7,7 @@ whatever the number of steps.
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -112,12 +112,16 @@ class Run(NamedTuple):
         samples: [m] means over the steps and boxes asked for.
         series: inventories, and integrals of sources and losses, at the end of every step, mol.
         yearly: [years, k, n_wet] states at the start of each year, empty unless they were kept.
+        book: what was written down at the start and at the end of every year, name -> [years + 1, ...].
+        snapshots: decimal year -> state [k, n_wet] of the years asked for.
     """
 
     final: np.ndarray
     samples: np.ndarray
     series: xr.Dataset
     yearly: list[np.ndarray]
+    book: dict[str, np.ndarray]
+    snapshots: dict[float, np.ndarray]
 
 
 class Simulation:
@@ -262,7 +266,8 @@ class Simulation:
         progress: Callable[[str], Any] | None = None,
         restart: Path | None = None,
         keep: bool = False,
-        watch: Callable[[float, np.ndarray], Any] | None = None,
+        book: Callable[[np.ndarray], dict[str, Any]] | None = None,
+        snapshots: Sequence[float] = (),
     ) -> Run:
         """Carry the tracers through all years.
 
@@ -271,52 +276,59 @@ class Simulation:
             theta: what the sources depend on, a pytree; see `TransientModel.prepare`.
             progress: receives a line of text now and then.
             restart: file that holds the run so far; one that belongs to the same run is continued.
-            keep: keep the state at the start of each year, which `pullback` needs.
-            watch: receives (decimal year, state) at the start and at the end of every year.
+            keep: keep the state at the start of each year, which `pullback` needs; such a run has no restarts.
+            book: state [k, n_wet] -> numbers and small arrays by name, written down at the start and after every year.
+            snapshots: whole decimal years whose states are kept.
 
         Raises:
             ConvergenceError: a value is not finite.
         """
-        k, steps = len(self.model.names), self.clock.steps_per_year
-        state = np.asarray(start, dtype=np.float64)
-        sampled = np.zeros(self._picks.shape[:2])
-        inventory, gained = np.zeros((self.clock.years * steps, k)), np.zeros((self.clock.years * steps, k))
-        first, key = 0, self._key(state, theta)
-        if restart is not None and not keep and (found := _read_restart(restart, key)) is not None:
-            first, state = int(found.attrs["years"]), found["state"].values
-            sampled, inventory, gained = (found[name].values for name in ("sampled", "inventory", "gained"))
-            if progress is not None:
-                progress(f"continued from {restart}, year {self.clock.start + first:g}")
-        yearly, tokens = [], self._tokens()
+        state, tokens = np.asarray(start, dtype=np.float64), self._tokens()
+        restart = None if keep else restart
+        so_far = None if restart is None else _Progress.read(restart, self._key(state, theta))
+        if so_far is None:
+            sampled, inventory, gained = self._blank()
+            rows = [book(state)] if book is not None else []
+            so_far = _Progress(self._key(state, theta), 0, state, sampled, inventory, gained, rows, {})
+        elif progress is not None:
+            progress(f"continued from {restart}, year {self.clock.start + so_far.years:g}")
+        yearly: list[np.ndarray] = []
         began = told = saved = time.perf_counter()
-        if watch is not None and first == 0:
-            watch(self.clock.start, state)
+        first, steps = so_far.years, self.clock.steps_per_year
         for year in range(first, self.clock.years):
             if keep:
-                yearly.append(state)
+                yearly.append(so_far.state)
             forcing, picks = self._inputs(year)
-            new, records = self._forward(state, forcing, picks, theta, tokens)
-            state = self._checked(year, new)
-            here = slice(year * steps, (year + 1) * steps)
-            sampled[here], inventory[here], gained[here] = (np.asarray(part) for part in records)
-            if watch is not None:
-                watch(self.clock.start + year + 1, state)
+            new, records = self._forward(so_far.state, forcing, picks, theta, tokens)
+            so_far.state, so_far.years = self._checked(year, new), year + 1
+            for array, record in zip((so_far.sampled, so_far.inventory, so_far.gained), records, strict=True):
+                array[year * steps : (year + 1) * steps] = np.asarray(record)
+            if book is not None:
+                so_far.rows.append(book(so_far.state))
+            if (end := self.clock.start + year + 1) in snapshots:
+                so_far.snapshots[end] = so_far.state
             now = time.perf_counter()
             if progress is not None and now - told > TELL_EVERY:
                 left = (now - began) / (year + 1 - first) * (self.clock.years - year - 1)
-                progress(f"year {self.clock.start + year + 1:.0f}: about {left:.0f} s left")
+                progress(f"year {end:.0f}: about {left:.0f} s left")
                 told = now
-            if restart is not None and not keep and now - saved > SAVE_EVERY:
-                _write_restart(restart, key, year + 1, state, sampled, inventory, gained)
+            if restart is not None and now - saved > SAVE_EVERY:
+                so_far.write(restart)
                 saved = now
         series = xr.Dataset(
             {
-                "inventory": (("time", "tracer"), 1e-3 * inventory, {"units": "mol"}),
-                "gained": (("time", "tracer"), 1e-3 * gained, {"units": "mol", "long_name": GAINED}),
+                "inventory": (("time", "tracer"), 1e-3 * so_far.inventory, {"units": "mol"}),
+                "gained": (("time", "tracer"), 1e-3 * so_far.gained, {"units": "mol", "long_name": GAINED}),
             },
             {"time": ("time", self.clock.times, {"units": "year"}), "tracer": list(self.model.names)},
         )
-        return Run(state, sampled[self.samples.step, self._slot], series, yearly)
+        sampled = so_far.sampled[self.samples.step, self._slot]
+        return Run(so_far.state, sampled, series, yearly, _stacked(so_far.rows), so_far.snapshots)
+
+    def _blank(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Room for samples, inventories and gains of all steps."""
+        steps, k = self.clock.years * self.clock.steps_per_year, len(self.model.names)
+        return np.zeros(self._picks.shape[:2]), np.zeros((steps, k)), np.zeros((steps, k))
 
     def tangent(self, run: Run, theta: Any, d_start: np.ndarray, d_theta: Any) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives of the samples [m] and of the final state along one direction of (start, theta).
@@ -370,22 +382,51 @@ class Simulation:
         return digest.hexdigest()
 
 
-def _write_restart(path: Path, key: str, years: int, state, sampled, inventory, gained) -> None:
-    data = {
-        "state": (("tracer", "box"), state),
-        "sampled": (("time", "place"), sampled),
-        "inventory": (("time", "tracer"), inventory),
-        "gained": (("time", "tracer"), gained),
-    }
-    write_netcdf(xr.Dataset(data, attrs={"key": key, "years": years}), path)
+@dataclass
+class _Progress:
+    """A run so far, and its restart file."""
+
+    key: str
+    years: int
+    state: np.ndarray
+    sampled: np.ndarray
+    inventory: np.ndarray
+    gained: np.ndarray
+    rows: list[dict[str, Any]]
+    snapshots: dict[float, np.ndarray]
+
+    def write(self, path: Path) -> None:
+        data = xr.Dataset(attrs={"key": self.key, "years": self.years})
+        data["state"] = (("tracer", "box"), self.state)
+        data["sampled"] = (("time", "place"), self.sampled)
+        data["inventory"], data["gained"] = (("time", "tracer"), self.inventory), (("time", "tracer"), self.gained)
+        for name, values in _stacked(self.rows).items():
+            data[f"book_{name}"] = (("year", *(f"{name}_{axis}" for axis in range(values.ndim - 1))), values)
+        for number, (year, state) in enumerate(self.snapshots.items()):
+            data[f"snapshot_{number}"] = (("tracer", "box"), state, {"year": year})
+        write_netcdf(data, path)
+
+    @classmethod
+    def read(cls, path: Path, key: str) -> "_Progress | None":
+        """A restart file of the same run, or None where there is none."""
+        if not path.is_file():
+            return None
+        try:
+            with xr.open_dataset(path) as opened:
+                data = opened.load()
+        except (OSError, ValueError):
+            return None
+        if data.attrs.get("key") != key:
+            return None
+        book = {str(name)[5:]: data[name].values for name in data if str(name).startswith("book_")}
+        years = int(data.attrs["years"])
+        rows = [{name: values[year] for name, values in book.items()} for year in range(years + 1)] if book else []
+        kept = [data[name] for name in data if str(name).startswith("snapshot_")]
+        state, sampled, inventory, gained = (data[name].values for name in ("state", "sampled", "inventory", "gained"))
+        snapshots = {float(part.attrs["year"]): part.values for part in kept}
+        return cls(key, years, state, sampled, inventory, gained, rows, snapshots)
 
 
-def _read_restart(path: Path, key: str) -> xr.Dataset | None:
-    """A restart file of the same run, or None where there is none."""
-    if not path.is_file():
-        return None
-    try:
-        with xr.open_dataset(path) as data:
-            return data.load() if data.attrs.get("key") == key else None
-    except (OSError, ValueError):
-        return None
+def _stacked(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Rows of a book as arrays [years + 1, ...]."""
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}

@@ -125,8 +125,8 @@ def ratio_of_delta14c(d14c: ArrayLike, delta13c: ArrayLike) -> Any:
 def equilibrium_delta13c(temperature: ArrayLike, air: ArrayLike = DELTA13C_AIR) -> Any:
     """delta13C of DIC in equilibrium with the air, 1000 {(1 + delta13C_air/1000) alpha_DIC - 1} with f = 1.
 
-    What the same factors imply without a simulation: in the deep ocean it is 2 to 3 permil too high, for D14C 4 to 6
-    permil too low, because water leaves the surface before its 13C is in equilibrium and gains that of organic matter.
+    What the same factors imply without a simulation: in the deep ocean it is up to 3 permil too high, and D14C up
+    to 7 permil too low, because water sinks before its 13C is in equilibrium and then gains that of organic matter.
 
     Args:
         temperature: degC.

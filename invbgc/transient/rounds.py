@@ -25,7 +25,7 @@ from invbgc.models.pco.parameters import GAS_EXCHANGE, with_gas_exchange
 from invbgc.transient.calibrate import cells_of, fit_scale, with_background
 from invbgc.transient.era import IndustrialEra
 
-Progress = Callable[[object], Any]
+Progress = Callable[[Any], Any]
 
 
 class Round(NamedTuple):

@@ -1,6 +1,7 @@
 """What a run of the industrial era says: inventories through the years, snapshots, and cells, as labelled tables."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -39,47 +40,39 @@ def shallow_share(grid: OceanGrid) -> np.ndarray:
 
 
 class Yearbook:
-    """Gathers a run as it goes: pass `watch` to the run, then ask for the table.
+    """What is written down of every year of a run, and the table made of it.
 
     Args:
         grid: the grid.
         clock: of the run.
         atmosphere: its histories.
         snapshots: years whose fields are kept; those outside the run are left out, its end is always kept.
+
+    Attributes:
+        snapshots: the years whose fields are kept.
     """
 
     def __init__(self, grid: OceanGrid, clock: Clock, atmosphere: Atmosphere, snapshots: Sequence[float] = SNAPSHOTS):
         self._grid, self._clock, self._atmosphere = grid, clock, atmosphere
         end = clock.start + clock.years
-        self._snapshots = sorted({float(int(year)) for year in snapshots if clock.start < year < end} | {end})
+        self.snapshots = sorted({year for year in snapshots if clock.start < year < end} | {end})
         zones = zone_of_columns(grid)
-        surface = grid.surface_area
-        self._zones = np.array([surface * (zones == number) for number in range(len(ZONES))])
+        self._zones = np.array([grid.surface_area * (zones == number) for number in range(len(ZONES))])
         self._zones /= np.maximum(self._zones.sum(axis=1, keepdims=True), 1e-300)
         shallow = shallow_share(grid) * grid.volume
         deep = grid.volume - shallow
-        self._difference = shallow / shallow.sum() - deep / max(deep.sum(), 1e-300)
-        self._rows: list[dict[str, np.ndarray]] = []
-        self._fields: dict[float, np.ndarray] = {}
-        self._start: np.ndarray | None = None
+        self._difference = deep / max(deep.sum(), 1e-300) - shallow / shallow.sum()
 
-    def watch(self, year: float, state: np.ndarray) -> None:
-        """Take down one year: the state [2, n_wet] of DIC and DI14C."""
-        if self._start is None:
-            self._start = state.copy()
-        grid, columns = self._grid, self._grid.n_columns
+    def write(self, state: np.ndarray) -> dict[str, Any]:
+        """The row of one year: from the state [2, n_wet] of DIC and DI14C."""
+        columns = self._grid.n_columns
         d14c = 1e3 * (state[1, :columns] / state[0, :columns] - 1.0)
-        self._rows.append(
-            {
-                "year": np.array(year),
-                "excess_inventory": PGC_PER_MMOL * (grid.volume @ (state[0] - self._start[0])),
-                "vertical_gradient": -(self._difference @ state[0]),
-                "radiocarbon": 1e-3 * (grid.volume @ state[1]),
-                "surface_D14C": np.where(self._zones.any(axis=1), self._zones @ d14c, np.nan),
-            }
-        )
-        if year in self._snapshots:
-            self._fields[year] = state.copy()
+        return {
+            "inventory": PGC_PER_MMOL * (self._grid.volume @ state[0]),
+            "radiocarbon": 1e-3 * (self._grid.volume @ state[1]),
+            "vertical_gradient": self._difference @ state[0],
+            "surface_D14C": np.where(self._zones.any(axis=1), self._zones @ d14c, np.nan),
+        }
 
     def table(self, era: EraRun) -> xr.Dataset:
         """Everything on years and snapshots.
@@ -92,15 +85,14 @@ class Yearbook:
             ``pco2``, ``atmosphere_D14C``, ``surface_D14C`` and ``bomb_inventory`` (1e26 atoms since 1950) by year;
             ``excess_DIC`` and ``D14C`` by snapshot; geometry and basins.
         """
-        assert self._start is not None, "the run told nothing to watch"
-        grid = self._grid
-        years = np.array([row["year"] for row in self._rows])
-        column = {name: np.array([row[name] for row in self._rows]) for name in self._rows[0]}
+        grid, column = self._grid, era.run.book
+        years = self._clock.start + np.arange(self._clock.years + 1.0)
         before = np.interp(BEFORE_BOMBS, years, column["radiocarbon"])
         bombs = (column["radiocarbon"] - before) * STANDARD_RATIO * AVOGADRO / 1e26
         atmosphere = np.array([self._atmosphere.d14c.at(year) for year in years])
+        excess_inventory = column["inventory"] - column["inventory"][0]
         by_year = {
-            "excess_inventory": (column["excess_inventory"], "Pg C", "DIC gained since the start"),
+            "excess_inventory": (excess_inventory, "Pg C", "DIC gained since the start"),
             "vertical_gradient": (column["vertical_gradient"], "mmol m-3", "mean DIC below 100 m minus that above"),
             "pco2": (np.array([self._atmosphere.co2.at(year) for year in years]), "uatm", "pCO2 of the atmosphere"),
             "bomb_inventory": (
@@ -116,10 +108,10 @@ class Yearbook:
         ):
             table[name] = (("year", "zone"), values, {"units": "permil", "long_name": text})
         excess, d14c = [], []
-        for state in self._fields.values():
-            excess.append(grid.unpack(state[0] - self._start[0], "excess_DIC", {"units": "mmol m-3"}))
-            d14c.append(grid.unpack(1e3 * (state[1] / state[0] - 1.0), "D14C", {"units": "permil"}))
-        kept = xr.IndexVariable("snapshot", list(self._fields), {"units": "year"})
+        for state in era.run.snapshots.values():
+            excess.append(grid.unpack(state[0] - era.start[0], "excess_DIC"))
+            d14c.append(grid.unpack(1e3 * (state[1] / state[0] - 1.0), "D14C"))
+        kept = xr.IndexVariable("snapshot", list(era.run.snapshots), {"units": "year"})
         table["excess_DIC"] = xr.concat(excess, kept).assign_attrs(units="mmol m-3", long_name="DIC gained")
         table["D14C"] = xr.concat(d14c, kept).assign_attrs(units="permil", long_name="radiocarbon of DIC")
         table["D14C_start"] = grid.unpack(1e3 * (era.start[1] / era.start[0] - 1.0), "D14C_start", {"units": "permil"})
