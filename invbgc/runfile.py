@@ -187,6 +187,10 @@ class TransientSection(Section):
         default=None,
         description="CSV of atmospheric radiocarbon (year, D14C_north_permil, D14C_tropics_permil, D14C_south_permil).",
     )
+    sst: Path | None = Field(
+        default=None,
+        description="netCDF with sea_surface_temperature (year, latitude, longitude) on the grid; constant if absent.",
+    )
     bottles: Path | None = Field(
         default=None,
         description="netCDF with dated bottles of DIC and D14C (data prepare, keep_bottles); the dataset where absent.",
@@ -340,7 +344,7 @@ def _with_folder(run: RunFile, folder: Path) -> RunFile:
     if run.dataset.source is not None:
         dataset["source"] = folder / run.dataset.source
     updates["dataset"] = run.dataset.model_copy(update=dataset)
-    files = {key: getattr(run.transient, key) for key in ("co2", "d14c", "bottles")}
+    files = {key: getattr(run.transient, key) for key in ("co2", "d14c", "sst", "bottles")}
     found = {key: folder / path for key, path in files.items() if path is not None}
     updates["transient"] = run.transient.model_copy(update=found)
     if Path(run.parameters.start).suffix:

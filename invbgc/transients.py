@@ -1,6 +1,7 @@
 """From a run to its industrial era: the transient of a fit, and the calibration of its gas exchange."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,16 @@ def setting(run: RunFile, grid: "OceanGrid") -> "tuple[Clock, Atmosphere, tuple[
     Raises:
         InputError: a file is missing or wrong, or a history does not cover the years.
     """
-    from invbgc.transient.atmosphere import load_atmosphere
+    from invbgc.transient.atmosphere import load_atmosphere, read_sst
     from invbgc.transient.bottles import DATED, cell_means, read_dated
     from invbgc.transient.integrate import Clock
 
     section = run.transient
     clock = Clock(section.start, section.years, section.steps_per_year)
-    atmosphere = load_atmosphere(section.co2, section.d14c).covering(clock)
+    atmosphere = load_atmosphere(section.co2, section.d14c)
+    if section.sst is not None:
+        atmosphere = replace(atmosphere, sst=read_sst(section.sst, grid))
+    atmosphere = atmosphere.covering(clock)
     path = section.bottles or Path(run.dataset.name)
     if section.bottles is not None and not path.is_file():
         raise InputError(f"[transient] bottles: {path}: no such file")

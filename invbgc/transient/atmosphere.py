@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from invbgc.errors import InputError
+from invbgc.files import read_netcdf
 from invbgc.grid import OceanGrid
 from invbgc.transient.integrate import Clock
 
@@ -33,7 +34,7 @@ class Record:
 
     Attributes:
         years: [m] decimal years, increasing.
-        values: [m] or [m, zones].
+        values: [m], or [m, zones], or [m, n_columns].
         source: where it comes from, and what was done to it.
     """
 
@@ -43,9 +44,10 @@ class Record:
 
     def at(self, year: float) -> Any:
         """Values at a decimal year; see the module's docstring."""
-        if self.values.ndim == 1:
-            return np.interp(year, self.years, self.values)
-        return np.array([np.interp(year, self.years, column) for column in self.values.T])
+        last = int(np.clip(np.searchsorted(self.years, year, side="right"), 1, self.years.size - 1))
+        before, after = self.years[last - 1], self.years[last]
+        share = np.clip((year - before) / (after - before), 0.0, 1.0)
+        return (1.0 - share) * self.values[last - 1] + share * self.values[last]
 
     def followed_by(self, other: "Record") -> "Record":
         """This record to its end, then another."""
@@ -78,10 +80,12 @@ class Atmosphere:
     Attributes:
         co2: pCO2, uatm.
         d14c: D14C in permil of the northern, tropical and southern zone.
+        sst: temperature of the sea surface [m, n_columns] degC, or None where it stays as it is.
     """
 
     co2: Record
     d14c: Record
+    sst: Record | None = None
 
     def covering(self, clock: Clock) -> "Atmosphere":
         """Histories that reach the end of a run, carried on by their trends for ten years at most.
@@ -90,14 +94,16 @@ class Atmosphere:
             InputError: a record ends more than ten years before the run, or begins after it.
         """
         end = clock.start + clock.years
-        for name in ("co2", "d14c"):
-            record = getattr(self, name)
+        for name, record in (("co2", self.co2), ("d14c", self.d14c), ("sst", self.sst)):
+            if record is None:
+                continue
             if record.years[-1] + TREND_YEARS < end or record.years[0] > clock.start + 1.0:
                 raise InputError(
                     f"atmosphere, {name}: record from {record.years[0]:g} to {record.years[-1]:g} ({record.source}); "
                     f"expected one of the years {clock.start:g} to {end:g}, or up to {TREND_YEARS:g} fewer at the end."
                 )
-        return replace(self, co2=self.co2.carried_to(end), d14c=self.d14c.carried_to(end))
+        sst = None if self.sst is None else self.sst.carried_to(end)
+        return replace(self, co2=self.co2.carried_to(end), d14c=self.d14c.carried_to(end), sst=sst)
 
 
 def read_record(path: str | Path, columns: Sequence[str]) -> Record:
@@ -144,6 +150,24 @@ def load_atmosphere(co2: str | Path | None = None, d14c: str | Path | None = Non
         own_co2 if co2 is None else read_record(co2, CO2_COLUMNS).followed_by(own_co2),
         own_d14c if d14c is None else read_record(d14c, D14C_COLUMNS),
     )
+
+
+def read_sst(path: str | Path, grid: OceanGrid) -> Record:
+    """Temperature of the sea surface, ``sea_surface_temperature`` (year, latitude, longitude) degC on the grid.
+
+    Raises:
+        InputError: the file or the variable is missing, or it is not on the grid.
+    """
+    with read_netcdf(path, "sea-surface temperature") as data:
+        name = "sea_surface_temperature"
+        if name not in data or "year" not in data[name].dims:
+            found = ", ".join(f"{key} {part.dims}" for key, part in data.data_vars.items()) or "none"
+            raise InputError(f"{path}: no variable {name} (year, latitude, longitude); found {found}")
+        years = data["year"].values.astype(float)
+        values = np.array([grid.pack_surface(data[name].isel(year=number)) for number in range(years.size)])
+    if years.size < 2 or np.any(np.diff(years) <= 0.0) or not np.isfinite(values).all():
+        raise InputError(f"{path}: {years.size} years; expected two at least, increasing, with values in every column")
+    return Record(years, values, Path(path).name)
 
 
 def zone_of_columns(grid: OceanGrid) -> np.ndarray:

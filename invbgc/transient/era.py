@@ -70,7 +70,7 @@ class IndustrialEra:
     def simulation(self) -> Simulation:
         """The transient model on its clock."""
         model = self.posterior.model
-        forcing = history(model, self.atmosphere.covering(self.clock))
+        forcing = history(model, self.atmosphere.covering(self.clock), self.clock.start)
         return Simulation(industrial_carbon(model), self.clock, forcing, self.scheme, self._samples)
 
     @cached_property

@@ -16,15 +16,18 @@ Source: Wang et al. (2023), Methods, anthropogenic DIC and radiocarbon.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from invbgc.chemistry.equilibrium import equilibrium_constants
+from invbgc.chemistry.gas_exchange import piston_velocity, schmidt_co2
 from invbgc.constants import YEAR
 from invbgc.models.pco.carbon import dic_source, docr_rate, gross_co2, organic_carbon, respiration, sinking_poc
-from invbgc.models.pco.environment import Environment, at_surface
+from invbgc.models.pco.environment import Environment, at_surface, total_boron_per_salinity
 from invbgc.models.pco.model import PCOModel
 from invbgc.models.pco.parameters import exchange_scale
 from invbgc.particles import exponential_law, remineralise
@@ -46,18 +49,44 @@ class Moment(NamedTuple):
     Attributes:
         pco2: uatm.
         ratio: R_atm = 1 + D14C/1000 over each column [n_columns].
+        warming: of the sea surface since the start [n_columns] degC; a single zero where it stays as it is.
     """
 
     pco2: Any
     ratio: Any
+    warming: Any = np.zeros(())
 
 
-def history(model: PCOModel, atmosphere: Atmosphere) -> Callable[[float], Moment]:
-    """Decimal year -> what lies over the ocean then."""
-    zone = zone_of_columns(model.grid)
-    return lambda year: Moment(
-        np.asarray(atmosphere.co2.at(year)), 1.0 + 1e-3 * np.asarray(atmosphere.d14c.at(year))[zone]
+def history(model: PCOModel, atmosphere: Atmosphere, start: float = 1850.0) -> Callable[[float], Moment]:
+    """Decimal year -> what lies over the ocean then; its surface warms from the year `start` on."""
+    zone, sst = zone_of_columns(model.grid), atmosphere.sst
+
+    def moment(year: float) -> Moment:
+        warming = np.zeros(()) if sst is None else sst.at(year) - sst.at(start)
+        return Moment(np.asarray(atmosphere.co2.at(year)), 1.0 + 1e-3 * atmosphere.d14c.at(year)[zone], warming)
+
+    return moment
+
+
+def warmed(model: PCOModel, warming: Any) -> Environment:
+    """The model's environment with the solubility, chemistry and gas exchange of a surface warmer by [n_columns] degC.
+
+    A single number leaves it as it is.
+    """
+    env, forcing = model.environment, model.forcing
+    if jnp.ndim(warming) == 0:
+        return env
+    constants = equilibrium_constants(
+        forcing.chemistry_temperature + warming,
+        forcing.chemistry_salinity,
+        forcing.chemistry_phosphate,
+        forcing.chemistry_silicate,
+        forcing.chemistry_pressure,
+        total_boron_per_salinity(env.options),
     )
+    surface = forcing.temperature[: env.grid.n_columns] + warming
+    exchange: Any = piston_velocity(forcing.piston_velocity_660, schmidt_co2(surface)) / env.grid.thickness[0]
+    return replace(env, equilibrium=constants, co2_exchange=exchange)
 
 
 def industrial_carbon(model: PCOModel) -> TransientModel:
@@ -93,7 +122,8 @@ def industrial_carbon(model: PCOModel) -> TransientModel:
 
     def source(c, now: Moment, known):
         dic, chi = c
-        invasion, evasion = gross_co2(env, dic, known["alk"], now.pco2, known["scale"])
+        surface = warmed(model, now.warming)
+        invasion, evasion = gross_co2(surface, dic, known["alk"], now.pco2, known["scale"])
         ratio = chi / dic
         particles = _sunk(env, ratio * known["poc_production"], known["poc_law"]) + _sunk(
             env, ratio * known["pic_production"], known["pic_law"]
@@ -144,8 +174,8 @@ def whole_carbon(model: PCOModel) -> TransientModel:
         p = model.table.to_values(known["x"])
         rates = [stage.source({stage.name: fields[stage.name]}, fields, known["x"])[stage.name] for stage in stages]
         steady_gas = gross_co2(env, fields["DIC"], fields["ALK"], options.pco2_atm, exchange_scale(p))
-        gas = gross_co2(env, fields["DIC"], fields["ALK"], now.pco2, exchange_scale(p))
-        rates[-1] = rates[-1] + at_surface(grid, gas[0] - steady_gas[0])
+        gas = gross_co2(warmed(model, now.warming), fields["DIC"], fields["ALK"], now.pco2, exchange_scale(p))
+        rates[-1] = rates[-1] + at_surface(grid, gas[0] - gas[1] - steady_gas[0] + steady_gas[1])
         return jnp.stack(rates) + loss * c
 
     return TransientModel(names, model.systems["tracer"], loss, grid.volume, lambda theta: theta, source)

@@ -107,7 +107,7 @@ def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> 
             forcing.chemistry_phosphate,
             forcing.chemistry_silicate,
             forcing.chemistry_pressure,
-            BORON_UPPSTROM if options.chemistry_units == "released" else BORON_UPPSTROM_ROUNDED,
+            total_boron_per_salinity(options),
         ),
         co2_exchange=np.asarray(piston_velocity(k660, schmidt_co2(sst)) / first_layer),
         o2_exchange=np.asarray(piston_velocity(k660, schmidt_o2(sst)) / first_layer),
@@ -119,6 +119,11 @@ def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> 
         DIC_surface_mean=forcing.DIC_surface_mean,
         ALK_surface_mean=forcing.ALK_surface_mean,
     )
+
+
+def total_boron_per_salinity(options: PCOOptions) -> float:
+    """Total boron per salinity, mol kg-1, as the options have it."""
+    return BORON_UPPSTROM if options.chemistry_units == "released" else BORON_UPPSTROM_ROUNDED
 
 
 def at_surface(grid: OceanGrid, values) -> jax.Array:
