@@ -42,19 +42,34 @@ if TYPE_CHECKING:
     from invbgc.run import prepare
     from invbgc.runfile import preset, read_run
     from invbgc.state import State
+    from invbgc.transient.atmosphere import Atmosphere, load_atmosphere
+    from invbgc.transient.bottles import DatedBottles, cell_means
+    from invbgc.transient.calibrate import JointProblem, era_of, fit_scale
+    from invbgc.transient.era import IndustrialEra
+    from invbgc.transient.industrial import industrial_carbon
+    from invbgc.transient.integrate import Clock, Simulation, TransientModel
+    from invbgc.transient.isotopes import delta14c, isotope_carbon, isotope_history, steady_isotopes
+    from invbgc.transient.rounds import alternate
+    from invbgc.transient.summary import Yearbook
+    from invbgc.transient.tracers import cfc, cfc_history, ideal_age, radiocarbon_age
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Atmosphere",
     "CheckpointError",
     "Circulation",
+    "Clock",
     "ConservationError",
     "ConvergenceError",
+    "DatedBottles",
     "Evaluation",
     "Fit",
     "Forcing",
+    "IndustrialEra",
     "InputError",
     "InvbgcError",
+    "JointProblem",
     "Laplace",
     "Observations",
     "OceanGrid",
@@ -63,19 +78,34 @@ __all__ = [
     "Parameter",
     "ParameterTable",
     "Posterior",
+    "Simulation",
     "State",
+    "TransientModel",
+    "Yearbook",
+    "alternate",
     "carbon_export",
     "carbon_pumps",
     "carbon_scalars",
+    "cell_means",
+    "cfc",
+    "cfc_history",
     "coarsen",
     "compare_fluxes",
+    "delta14c",
     "doc_residence_time",
+    "era_of",
     "fit",
+    "fit_scale",
     "flux_at_depth",
     "flux_at_mixed_layer",
+    "ideal_age",
     "idealised_forcing",
+    "industrial_carbon",
+    "isotope_carbon",
+    "isotope_history",
     "laplace",
     "list_datasets",
+    "load_atmosphere",
     "load_circulation",
     "load_dataset",
     "open_dataset",
@@ -83,6 +113,7 @@ __all__ = [
     "plots",
     "prepare",
     "preset",
+    "radiocarbon_age",
     "read_flux_table",
     "read_run",
     "region_totals",
@@ -91,6 +122,7 @@ __all__ = [
     "sequestration",
     "skill",
     "station_table",
+    "steady_isotopes",
     "synthetic_observations",
     "units",
     "verify",
@@ -125,6 +157,16 @@ _HOMES = {
     "invbgc.run": ("prepare",),
     "invbgc.runfile": ("preset", "read_run"),
     "invbgc.state": ("State",),
+    "invbgc.transient.atmosphere": ("Atmosphere", "load_atmosphere"),
+    "invbgc.transient.bottles": ("DatedBottles", "cell_means"),
+    "invbgc.transient.calibrate": ("JointProblem", "era_of", "fit_scale"),
+    "invbgc.transient.era": ("IndustrialEra",),
+    "invbgc.transient.industrial": ("industrial_carbon",),
+    "invbgc.transient.integrate": ("Clock", "Simulation", "TransientModel"),
+    "invbgc.transient.isotopes": ("delta14c", "isotope_carbon", "isotope_history", "steady_isotopes"),
+    "invbgc.transient.rounds": ("alternate",),
+    "invbgc.transient.summary": ("Yearbook",),
+    "invbgc.transient.tracers": ("cfc", "cfc_history", "ideal_age", "radiocarbon_age"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("plots", "units", "verify")

@@ -180,10 +180,11 @@ class TransientSection(Section):
     scheme: Literal["dirk2", "trapezoid"] = Field(
         default="dirk2", description="Time stepping: two implicit stages of second order, or the paper's."
     )
-    co2: Path | None = Field(
-        default=None, description="CSV of pCO2 (year, pCO2_uatm); that of the package where absent, or after its end."
+    co2: str | None = Field(
+        default=None,
+        description="CSV of pCO2 (year, pCO2_uatm) or a fetched source; the package's if absent or after its end.",
     )
-    d14c: Path | None = Field(
+    d14c: str | None = Field(
         default=None,
         description="CSV of atmospheric radiocarbon (year, D14C_north_permil, D14C_tropics_permil, D14C_south_permil).",
     )
@@ -345,7 +346,8 @@ def _with_folder(run: RunFile, folder: Path) -> RunFile:
         dataset["source"] = folder / run.dataset.source
     updates["dataset"] = run.dataset.model_copy(update=dataset)
     files = {key: getattr(run.transient, key) for key in ("co2", "d14c", "sst", "bottles")}
-    found = {key: folder / path for key, path in files.items() if path is not None}
+    found = {key: folder / path for key, path in files.items() if path is not None and Path(path).suffix}
+    found |= {key: str(found[key]) for key in ("co2", "d14c") if key in found}
     updates["transient"] = run.transient.model_copy(update=found)
     if Path(run.parameters.start).suffix:
         updates["parameters"] = run.parameters.model_copy(update={"start": str(folder / run.parameters.start)})

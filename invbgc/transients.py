@@ -32,13 +32,15 @@ def setting(run: RunFile, grid: "OceanGrid") -> "tuple[Clock, Atmosphere, tuple[
     Raises:
         InputError: a file is missing or wrong, or a history does not cover the years.
     """
+    from invbgc.sources import located
     from invbgc.transient.atmosphere import load_atmosphere, read_sst
     from invbgc.transient.bottles import DATED, cell_means, read_dated
     from invbgc.transient.integrate import Clock
 
     section = run.transient
     clock = Clock(section.start, section.years, section.steps_per_year)
-    atmosphere = load_atmosphere(section.co2, section.d14c)
+    records = (None if name is None else located(name) for name in (section.co2, section.d14c))
+    atmosphere = load_atmosphere(*records)
     if section.sst is not None:
         atmosphere = replace(atmosphere, sst=read_sst(section.sst, grid))
     atmosphere = atmosphere.covering(clock)

@@ -18,8 +18,17 @@ from invbgc.files import read_netcdf
 from invbgc.grid import OceanGrid
 from invbgc.transient.integrate import Clock
 
-CO2_COLUMNS = ("year", "pCO2_uatm")
-D14C_COLUMNS = ("year", "D14C_north_permil", "D14C_tropics_permil", "D14C_south_permil")
+Columns = tuple[str, ...]
+
+CO2_COLUMNS: tuple[Columns, ...] = (
+    ("year", "pCO2_uatm"),
+    ("decimal date", "deseasonalized"),  # NOAA, Mauna Loa by month
+    ("year", "month", "data_mean_global"),  # CMIP6, by month
+)
+"""Forms of a record of CO2: the decimal year, or year and month, and the value."""
+
+D14C_COLUMNS: tuple[Columns, ...] = (("year", "D14C_north_permil", "D14C_tropics_permil", "D14C_south_permil"),)
+"""Forms of a record of radiocarbon: the decimal year, and the northern, tropical and southern zone."""
 
 ZONE_EDGES = (26.7, -24.7)
 """Latitudes between the northern, tropical and southern zone of the atmosphere, degrees (Wang et al. 2023)."""
@@ -106,30 +115,36 @@ class Atmosphere:
         return replace(self, co2=self.co2.carried_to(end), d14c=self.d14c.carried_to(end), sst=sst)
 
 
-def read_record(path: str | Path, columns: Sequence[str]) -> Record:
+def read_record(path: str | Path, forms: Sequence[Columns]) -> Record:
     """Read a history from a comma-separated file; lines that begin with # are comments, the first one the source.
 
+    Args:
+        path: the file.
+        forms: names of the columns that a file may have; the first form that it has is read.
+
     Raises:
-        InputError: the file is missing, a column is, a cell is no number, or the years do not increase.
+        InputError: the file is missing, has none of the forms, a cell is no number, or the years do not increase.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"atmospheric record {path}: no such file")
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     notes = [line.lstrip("# ") for line in lines if line.startswith("#")]
-    reader = csv.DictReader(line for line in lines if line and not line.startswith("#"))
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
-    if missing:
-        found = ", ".join(reader.fieldnames or ()) or "none"
-        raise InputError(f"atmospheric record {path}: no column {', '.join(missing)}; found {found}")
-    rows = list(reader)
+    reader = csv.DictReader((line for line in lines if line and not line.startswith("#")), skipinitialspace=True)
+    present = tuple(reader.fieldnames or ())
+    columns = next((form for form in forms if set(form) <= set(present)), None)
+    if columns is None:
+        wanted = " or ".join(", ".join(form) for form in forms)
+        raise InputError(f"atmospheric record {path}: columns {', '.join(present) or 'none'}; expected {wanted}")
     try:
-        table = np.array([[float(row[name]) for name in columns] for row in rows])
+        table = np.array([[float(row[name]) for name in columns] for row in reader])
     except (TypeError, ValueError) as error:
         raise InputError(f"atmospheric record {path}: a cell is no number ({error})") from None
+    if table.size and columns[1] == "month":
+        table = np.column_stack([table[:, 0] + (table[:, 1] - 0.5) / 12.0, table[:, 2:]])
     if len(table) < 2 or not np.isfinite(table).all() or np.any(np.diff(table[:, 0]) <= 0.0):
         raise InputError(f"atmospheric record {path}: {len(table)} rows; expected two at least, with increasing years")
-    values = table[:, 1] if len(columns) == 2 else table[:, 1:]
+    values = table[:, 1] if table.shape[1] == 2 else table[:, 1:]
     return Record(table[:, 0], values, f"{path.name}{f' ({notes[0]})' if notes else ''}")
 
 

@@ -18,8 +18,8 @@ from invbgc.models.pco.parameters import exchange_scale
 from invbgc.transient.atmosphere import Record
 from invbgc.transient.integrate import Clock, TransientModel
 
-CFC_COLUMNS = ("year", "north_ppt", "south_ppt")
-"""Columns of a history of an inert gas in dry air, for `invbgc.transient.atmosphere.read_record`."""
+CFC_COLUMNS = (("year", "north_ppt", "south_ppt"),)
+"""Form of a history of an inert gas in dry air, for `invbgc.transient.atmosphere.read_record`."""
 
 EQUATORIAL_BAND = 10.0
 """Latitude, degrees, within which the two hemispheres' air is mixed linearly (OCMIP-2)."""
