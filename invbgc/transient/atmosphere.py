@@ -152,8 +152,8 @@ def load_atmosphere(co2: str | Path | None = None, d14c: str | Path | None = Non
     """The histories of the package, or those of files; a file of CO2 that ends early is followed by the package's own.
 
     Args:
-        co2: file with the columns `CO2_COLUMNS`.
-        d14c: file with the columns `D14C_COLUMNS`.
+        co2: file in one of the forms `CO2_COLUMNS`.
+        d14c: file in one of the forms `D14C_COLUMNS`.
 
     Raises:
         InputError: as `read_record`.

@@ -376,8 +376,8 @@ class Simulation:
         """Fingerprint of everything that determines a run."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.clock, self._name, self.model.names)).encode())
-        ends = [self.forcing(self.clock.start), self.forcing(self.clock.start + self.clock.years)]
-        for part in (start, self.model.loss, self._picks, *jax.tree.leaves((theta, ends))):
+        forcing = [self.forcing(year) for year in (self.clock.start, *self.clock.times)]
+        for part in (start, self.model.loss, self._picks, *jax.tree.leaves((theta, forcing))):
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
 

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from invbgc.constants import PGC_PER_MMOL
+from invbgc.errors import InputError
 from invbgc.grid import OceanGrid
 from invbgc.transient.atmosphere import Atmosphere, zone_of_columns
 from invbgc.transient.bottles import CellMeans
@@ -84,7 +85,12 @@ class Yearbook:
             ``excess_inventory`` (Pg C), ``vertical_gradient`` (mean DIC below 100 m minus that above, mmol m-3),
             ``pco2``, ``atmosphere_D14C``, ``surface_D14C`` and ``bomb_inventory`` (1e26 atoms since 1950) by year;
             ``excess_DIC`` and ``D14C`` by snapshot; geometry and basins.
+
+        Raises:
+            InputError: the run was made without this yearbook.
         """
+        if not era.run.book or set(era.run.snapshots) != set(self.snapshots):
+            raise InputError("this run was not written down: simulate with book=yearbook.write and its snapshots")
         grid, column = self._grid, era.run.book
         years = self._clock.start + np.arange(self._clock.years + 1.0)
         before = np.interp(BEFORE_BOMBS, years, column["radiocarbon"])

@@ -1,11 +1,17 @@
 """Synthetic dated bottles of a known ocean, for identical twins of a calibration."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from invbgc.circulation.netcdf import write_circulation
+from invbgc.files import write_netcdf
 from invbgc.inference.posterior import Evaluation
+from invbgc.inference.twin import synthetic_observations
+from invbgc.observations import Observations
 from invbgc.transient.bottles import DATED, DatedBottles, cell_means
 from invbgc.transient.era import IndustrialEra
 
@@ -60,3 +66,45 @@ def bottle_dataset(bottles: tuple[DatedBottles, ...]) -> xr.Dataset:
             text, unit = LONG_NAMES.get(key, (f"bottle: {part.name}", DATED[part.name]))
             table[f"bottle_{key}_{part.name}"] = (f"bottle_{part.name}", values, {"long_name": text, "units": unit})
     return table
+
+
+def write_twin(
+    folder: Path,
+    era: IndustrialEra,
+    truth: Evaluation,
+    sampled: Mapping[str, np.ndarray],
+    bottles: tuple[DatedBottles, ...],
+    noise: float = 0.05,
+    seed: int = 1,
+) -> Path:
+    """Write a circulation, a dataset with dated bottles, and a run file, from which `invbgc calibrate` can start.
+
+    Args:
+        folder: for the files.
+        era: whose ocean it is.
+        truth: its steady state, observed with noise.
+        sampled: tracer -> wet index of the boxes that are observed.
+        bottles: of `synthetic_bottles`.
+        noise: of the steady observations, as a fraction of the tracer's standard deviation.
+        seed: of the random numbers.
+
+    Returns:
+        The run file, which starts from the first guess with the gas exchange of the forcing.
+    """
+    model, clock = era.posterior.model, era.clock
+    made = synthetic_observations(truth.state.observable, sampled, model.grid, noise, structure=0.0, seed=seed)
+    fields = {name: np.full(model.grid.n_wet, np.nan) for name in made}
+    for name, data in made.items():
+        fields[name][data.index] = data.noisy
+    observations = Observations.from_fields(fields, model.grid)
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = model.forcing.to_dataset(model.grid).merge(observations.to_dataset()).merge(bottle_dataset(bottles))
+    write_netcdf(dataset, folder / "dataset.nc")
+    write_circulation(model.circulation, folder / "circulation.nc")
+    path = folder / "run.toml"
+    path.write_text(
+        "[run]\nname = 'twin of the gas exchange'\noutput = 'out'\n[circulation]\nname = 'circulation.nc'\n"
+        f"[dataset]\nname = 'dataset.nc'\n[transient]\nstart = {clock.start}\nyears = {clock.years}\n",
+        encoding="utf-8",
+    )
+    return path

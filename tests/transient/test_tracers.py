@@ -135,7 +135,7 @@ def test_wrong_input_is_refused(tmp_path):
         cfc_history(grid, replace(record, values=record.values[:, 0]), Clock(1940.0, 10))
     path = tmp_path / "cfc.csv"
     path.write_text("# made up\nyear,north_ppt\n1940,0\n1950,1\n")
-    with pytest.raises(InputError, match="no column south_ppt"):
+    with pytest.raises(InputError, match="expected year, north_ppt, south_ppt"):
         read_record(path, CFC_COLUMNS)
     with pytest.raises(InputError, match="-1000 permil"):
         radiocarbon_age(-1000.0)
