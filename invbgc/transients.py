@@ -151,7 +151,7 @@ def calibrate(run: RunFile, source: Path | None = None, progress: Progress = pri
     here = run.model_copy(update={"run": run.run.model_copy(update={"output": folder})})
     folder.mkdir(parents=True, exist_ok=True)
     if joint:
-        found = JointProblem(era).fit(era.posterior.x0, progress)
+        found = JointProblem(era).fit(_joint_start(era, folder, progress), progress)
         return _save_joint(found, era, folder)
     options = {"gtol": run.fit.gtol, "max_evaluations": run.fit.max_evaluations, "start_radius": run.fit.start_radius}
     calibration = alternate(
@@ -168,6 +168,21 @@ def calibrate(run: RunFile, source: Path | None = None, progress: Progress = pri
     fitted = Fitted(here, calibration.fit, posterior, posterior.value(calibration.fit.x))
     tables |= transient(fitted, last.scale, progress)
     return save(fitted, tables, source).parent
+
+
+def _joint_start(era: "IndustrialEra", folder: Path, progress: Progress) -> np.ndarray:
+    """First guess of the joint problem: where a calibration in rounds ended, else the start of the run."""
+    from invbgc.inference.fit import Fit
+    from invbgc.run import RESULT_NAME
+
+    names, fit, table = era.posterior.names, folder / RESULT_NAME, folder / "carbon" / "calibration.nc"
+    if fit.is_file() and table.is_file():
+        found = Fit.load(fit)
+        if found.names == names[:-1]:
+            progress(f"starting from the calibration in {folder}")
+            with xr.open_dataset(table) as calibration:
+                return np.append(found.x, np.log(float(calibration["scale_best"])))
+    return era.posterior.x0
 
 
 def _save_joint(found: Any, era: "IndustrialEra", folder: Path) -> Path:
