@@ -246,15 +246,15 @@ class Simulation:
         return np.array([self.system.factorise(self.model.loss[rows[0]] + shift) for rows in self._groups])
 
     def _checked(self, year: int, state) -> np.ndarray:
-        if self.system.failure is not None:
-            raise self.system.failure
-        state = np.asarray(state)
-        if not np.isfinite(state).all():
+        failure, state = self.system.failure, np.asarray(state)
+        if isinstance(failure, KeyboardInterrupt):
+            raise failure
+        if failure is not None or not np.isfinite(state).all():
             raise ConvergenceError(
                 f"{', '.join(self.model.names)}: values that are not finite in the year from "
                 f"{self.clock.start + year:g}; explicit sources may be too stiff for the step "
                 "(see gas_exchange_stability)."
-            )
+            ) from failure
         return state
 
     # ------------------------------------------------------------------ runs

@@ -16,6 +16,8 @@ from invbgc.transient.era import EraRun, IndustrialEra, start_model
 from invbgc.transient.integrate import Clock
 from tests.properties.cases import CIRCULATIONS
 
+pytestmark = pytest.mark.slow
+
 CLOCK = Clock(1950.0, 20, 6)
 
 
