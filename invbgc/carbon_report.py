@@ -127,7 +127,7 @@ PICTURES = (
         "gas_exchange",
         ("calibration",),
         lambda t: transient.misfit_of_scale(t["calibration"]),
-        "Misfit of radiocarbon at the gas exchanges that were tried in the last round.",
+        "Misfit of radiocarbon at the gas exchanges that were tried, in all rounds.",
     ),
 )
 """Figures in the order of the report."""

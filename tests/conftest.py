@@ -1,8 +1,10 @@
-"""Fixtures shared by all tests, and one cache of compiled programs for all processes of a test run."""
+"""Fixtures shared by all tests, and how JAX compiles in all processes of a test run: quickly, and into one cache."""
 
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +16,18 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+if "XLA_FLAGS" not in os.environ:
+    # Compiling takes most of the time of the tests, and small oceans gain nothing from optimised programs. XLA aborts at
+    # a flag that it does not know. The variable set, to nothing say, has the tests compile as users do.
+    flags = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"}
+    if (
+        subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], env=flags, capture_output=True).returncode
+        == 0
+    ):
+        os.environ["XLA_FLAGS"] = flags["XLA_FLAGS"]
+    else:
+        os.environ["XLA_FLAGS"] = ""
 
 import invbgc  # noqa: F401  (switches on double precision before any test makes an array)
 

@@ -11,14 +11,10 @@ from invbgc.constants import DAY, PGC_PER_MMOL, YEAR
 from invbgc.datasets.idealised import idealised_forcing
 from invbgc.diagnostics.export import carbon_export, flux_at_depth, flux_at_mixed_layer, probability_below
 from invbgc.errors import InputError
-from invbgc.inference.posterior import Posterior
-from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
+from invbgc.models.pco import PCOModel, PCOOptions
 from invbgc.models.pco.carbon import doc_rate, docr_rate
-from invbgc.observations import Observations
-from invbgc.run import prepare
-from invbgc.runfile import preset
 from invbgc.state import State
-from tests.properties.cases import CIRCULATIONS
+from tests.oceans import embedded_8deg_state, toy_state
 
 OPTIONS = {
     "first_round": PCOOptions(),
@@ -29,29 +25,18 @@ OPTIONS = {
 CASES = [("few_box", "first_round"), ("few_box", "second_round"), ("random_ocean_2x3", "delta")]
 
 
-def steady(circulation: str, options: PCOOptions) -> State:
-    """The steady state of a toy ocean under made-up forcing, with the published parameters."""
-    ocean = CIRCULATIONS[circulation]()
-    forcing = idealised_forcing(ocean.grid)
-    model = PCOModel(ocean, forcing, options, pco_parameters("published"), "superlu")
-    data = Observations.from_fields({"DIP": forcing.phosphate}, ocean.grid)
-    return Posterior(model, data).simulate(model.table.to_vector())
+def steady(circulation: str, options: str) -> State:
+    return toy_state(circulation, OPTIONS[options])
 
 
 @pytest.fixture(scope="module")
 def embedded_state():
-    posterior = prepare(preset("embedded_8deg"))
-    return posterior.simulate(pco_parameters("published").to_vector())
+    return embedded_8deg_state()
 
 
 @pytest.fixture(params=[*CASES, "embedded_8deg"], ids=lambda case: case if isinstance(case, str) else "-".join(case))
-def state(request, toy_states, embedded_state):
-    return embedded_state if request.param == "embedded_8deg" else toy_states[request.param]
-
-
-@pytest.fixture(scope="module")
-def toy_states():
-    return {(circulation, options): steady(circulation, OPTIONS[options]) for circulation, options in CASES}
+def state(request):
+    return embedded_8deg_state() if request.param == "embedded_8deg" else steady(*request.param)
 
 
 @pytest.fixture(scope="module")
@@ -216,15 +201,15 @@ def test_probability_of_two_boxes_in_closed_form():
     np.testing.assert_allclose(probability_below(model, kappa), [passed * deep, deep], rtol=1e-11)
 
 
-def test_first_and_second_round_export_the_same_labile_carbon(toy_states, exports):
+def test_first_and_second_round_export_the_same_labile_carbon(exports):
     """Without a fraction delta, production does not feel the labile pool: the residual may be added afterwards."""
-    first, second = (exports(toy_states["few_box", options]) for options in ("first_round", "second_round"))
+    first, second = (exports(steady("few_box", options)) for options in ("first_round", "second_round"))
     for name in ("labile_export", "toc_export", "Q_labile"):
         xr.testing.assert_allclose(first[name], second[name], rtol=1e-9)
 
 
-def test_respiration_time_of_labile_carbon(toy_states, exports):
-    state = toy_states["few_box", "first_round"]
+def test_respiration_time_of_labile_carbon(exports):
+    state = steady("few_box", "first_round")
     slower = carbon_export(state, labile_hours=24.0)
     rate = np.full(state.model.grid.n_wet, 1.0 / DAY)
     labile = state.model.environment.satellite_carbon - state.diagnostics["production"]
@@ -317,17 +302,17 @@ def test_wrong_mixed_layers(mixed):
 
 
 @pytest.mark.parametrize("depth", [10.0, -100.0, 9000.0, float("nan"), [200.0, 50.0]])
-def test_wrong_depths(toy_states, exports, depth):
+def test_wrong_depths(exports, depth):
     with pytest.raises(InputError, match=r"expected depths from the base of the euphotic zone at 74 m"):
-        flux_at_depth(exports(toy_states["few_box", "first_round"]), depth)
+        flux_at_depth(exports(steady("few_box", "first_round")), depth)
 
 
-def test_wrong_oceans_and_times(toy_states):
+def test_wrong_oceans_and_times():
     ocean = load_circulation("two_box")
     model = PCOModel(ocean, idealised_forcing(ocean.grid), backend="superlu")
     with pytest.raises(InputError, match="at least one layer below"):
         probability_below(model, np.ones(2))
     with pytest.raises(InputError, match="positive number of hours"):
-        carbon_export(toy_states["few_box", "first_round"], labile_hours=0.0)
+        carbon_export(steady("few_box", "first_round"), labile_hours=0.0)
     with pytest.raises(InputError, match="respired in 12 hours"):
-        carbon_export(toy_states["random_ocean_2x3", "delta"], labile_hours=24.0)
+        carbon_export(steady("random_ocean_2x3", "delta"), labile_hours=24.0)

@@ -13,23 +13,14 @@ from invbgc.datasets.idealised import idealised_forcing
 from invbgc.diagnostics.pumps import budget_table, carbon_pumps, equilibrium_dic, sources
 from invbgc.diagnostics.residence import return_time
 from invbgc.errors import ConvergenceError, InputError
-from invbgc.inference.posterior import Posterior
-from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
+from invbgc.models.pco import PCOModel, PCOOptions
 from invbgc.models.pco.carbon import air_sea_co2
-from invbgc.observations import Observations
-
-
-def toy_state(circulation, **options):
-    ocean = load_circulation(circulation)
-    forcing = idealised_forcing(ocean.grid)
-    model = PCOModel(ocean, forcing, PCOOptions(**options), pco_parameters("published"), "superlu")
-    posterior = Posterior(model, Observations.from_fields({"DIP": forcing.phosphate}, ocean.grid))
-    return posterior.simulate(model.table.to_vector())
+from tests.oceans import toy_state
 
 
 @pytest.fixture(scope="module")
 def state():
-    return toy_state("few_box", labile="satellite_residual", labile_fraction=0.05)
+    return toy_state("few_box", PCOOptions(labile="satellite_residual", labile_fraction=0.05))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +30,7 @@ def pumps(state):
 
 def test_two_boxes():
     """Regenerated: q (X_d - X_s) = v_d R_d and l v_s X_s = v_d R_d, for a source R_d of the deep box."""
-    state = toy_state("two_box", euphotic_layers=1)
+    state = toy_state("two_box", PCOOptions(euphotic_layers=1))
     grid, flow, rate = state.model.grid, 40.0 * SVERDRUP, 100.0 / YEAR
     surface, deep = grid.volume
     parts = carbon_pumps(state, removal_rate=100.0)

@@ -12,15 +12,14 @@ from invbgc.datasets.idealised import idealised_forcing
 from invbgc.diagnostics.residence import SMALLEST_PROBABILITY, doc_residence_time, return_time
 from invbgc.diagnostics.sequestration import retention_weights, surface_loss
 from invbgc.errors import InputError
-from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
+from invbgc.models.pco import PCOModel, PCOOptions
 from invbgc.models.pco.carbon import doc_rate
-from invbgc.run import prepare
-from invbgc.runfile import preset
+from tests.oceans import embedded_8deg_state
 
 
 @pytest.fixture(scope="module")
 def state():
-    return prepare(preset("embedded_8deg")).simulate(pco_parameters("published").to_vector())
+    return embedded_8deg_state()
 
 
 @pytest.fixture(scope="module")

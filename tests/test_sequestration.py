@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from invbgc.circulation import load_circulation
 from invbgc.constants import PGC_PER_MMOL, YEAR
-from invbgc.datasets.idealised import idealised_forcing
 from invbgc.diagnostics import sequestration as module
 from invbgc.diagnostics.labile import labile_pool
 from invbgc.diagnostics.sequestration import (
@@ -19,37 +17,26 @@ from invbgc.diagnostics.sequestration import (
 )
 from invbgc.diagnostics.stepping import Level, growing_steps, march, own_factors
 from invbgc.errors import InputError
-from invbgc.inference.posterior import Posterior
-from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
-from invbgc.observations import Observations
-from invbgc.run import prepare
-from invbgc.runfile import preset
+from invbgc.models.pco import PCOOptions
+from tests.oceans import embedded_8deg_state, toy_state
 
 TIMES = np.array([0.0, 2e-4, 0.25, 1.0, 3.0, 30.0, 700.0, HORIZON])
 
 
-def toy_state(options):
-    ocean = load_circulation("few_box")
-    forcing = idealised_forcing(ocean.grid)
-    model = PCOModel(ocean, forcing, options, pco_parameters("published"), "superlu")
-    posterior = Posterior(model, Observations.from_fields({"DIP": forcing.phosphate}, ocean.grid))
-    return posterior.simulate(model.table.to_vector())
-
-
 @pytest.fixture(scope="module")
 def toy():
-    return toy_state(PCOOptions(labile_fraction=0.05))
+    return toy_state("few_box", PCOOptions(labile_fraction=0.05))
 
 
 @pytest.fixture(scope="module")
 def labile_toy():
-    return toy_state(PCOOptions(labile="satellite_residual", labile_fraction=0.05))
+    return toy_state("few_box", PCOOptions(labile="satellite_residual", labile_fraction=0.05))
 
 
 @pytest.fixture(scope="module")
 def embedded():
     """The 8-degree embedded ocean with published parameters, and its curves."""
-    state = prepare(preset("embedded_8deg")).simulate(pco_parameters("published").to_vector())
+    state = embedded_8deg_state()
     return state, sequestration(state, TIMES)
 
 

@@ -217,7 +217,7 @@ def test_a_parabola_is_found_again(figures):
     axes = figures["misfit"].axes[0]
     curve = line(axes, "parabola")
     np.testing.assert_allclose(curve.get_ydata(), 0.11 + 0.6 * (curve.get_xdata() - 0.86) ** 2, rtol=1e-9)
-    assert "best scale 0.860 ± 0.04" in [text.get_text() for text in figures["misfit"].legends[0].get_texts()]
+    assert "best scale 0.86 ± 0.04" in [text.get_text() for text in figures["misfit"].legends[0].get_texts()]
     band = axes.patches[0]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((0.82, 0.90))
 

@@ -6,25 +6,18 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from invbgc.circulation import load_circulation
 from invbgc.constants import PGC_PER_MMOL, YEAR
-from invbgc.datasets.idealised import idealised_forcing
 from invbgc.diagnostics.export import carbon_export, flux_at_depth
 from invbgc.diagnostics.warming import warming_effect
 from invbgc.errors import InputError
-from invbgc.inference.posterior import Posterior
-from invbgc.models.pco import PCOModel, pco_parameters
+from invbgc.models.pco import PCOModel, PCOOptions
 from invbgc.models.pco.carbon import organic_carbon
-from invbgc.observations import Observations
+from tests.oceans import toy_state
 
 
 @pytest.fixture(scope="module")
 def state():
-    ocean = load_circulation("few_box")
-    forcing = idealised_forcing(ocean.grid)
-    model = PCOModel(ocean, forcing, table=pco_parameters("published"), backend="superlu")
-    data = Observations.from_fields({"DIP": forcing.phosphate}, ocean.grid)
-    return Posterior(model, data).simulate(model.table.to_vector())
+    return toy_state("few_box", PCOOptions())
 
 
 @pytest.fixture(scope="module")

@@ -183,7 +183,7 @@ def misfit_of_scale(table: xr.Dataset) -> Figure:
         figure = new_figure(6.2, 4.0)
         axes = figure.add_subplot()
         axes.axvspan(best - error, best + error, color=BLUE, alpha=0.16, linewidth=0, label="± 1 s.d.")
-        axes.axvline(best, color=BLUE, linewidth=1.1, label=f"best scale {best:.3f} ± {error:.2g}")
+        axes.axvline(best, color=BLUE, linewidth=1.1, label=f"best scale {best:.4g} ± {error:.2g}")
         axes.plot(drawn, _parabola(scale, misfit, best, error, drawn), color=GREY, linewidth=1.2, label="parabola")
         axes.plot(scale, misfit, "o", color=ORANGE, markersize=5.5, markeredgecolor="white", label="trials", zorder=4)
         axes.set_xlim(drawn[0] - 0.03 * np.ptp(drawn), drawn[-1] + 0.03 * np.ptp(drawn))

@@ -55,7 +55,7 @@ class Calibration:
     Attributes:
         rounds: in order.
         fit: the last one.
-        trials: scales tried in the last round, and their misfits.
+        trials: scales tried in all rounds and their misfits; the scale of the last one and its error.
         predicted: what the cells hold in the last round.
     """
 
@@ -65,7 +65,7 @@ class Calibration:
     predicted: dict[str, np.ndarray] = field(default_factory=dict)
 
     def to_dataset(self) -> xr.Dataset:
-        """The rounds, and the trials of the last one."""
+        """The rounds and their trials."""
         columns = {
             "round_scale": ("scale", "1", "gas exchange over that of the forcing"),
             "round_error": ("error", "1", "standard deviation of its logarithm"),
@@ -104,12 +104,14 @@ def alternate(
     posterior, dic = era.posterior, cells_of(era, "DIC")
     row = posterior.names.index(GAS_EXCHANGE)
     x, rounds = np.array(posterior.x0), []
+    tried: list[xr.Dataset] = []
     bars = np.full(len(x), np.inf)
     for number in range(1, most + 1):
         place = folder / f"round_{number:02d}"
         progress(f"round {number}: gas exchange from radiocarbon")
         scaled = _scale(era, x, place / "scale.nc", progress)
         scale, error = float(scaled["scale_best"]), float(scaled["scale_error"]) / float(scaled["scale_best"])
+        tried.append(scaled[["scale", "misfit"]])
         progress(f"round {number}: scale {scale:.4f} +- {scale * error:.4f}; fit against background DIC")
         for system in (era.simulation.system, *posterior.model.systems.values()):
             system.clear()  # the fit makes factors of its own
@@ -129,7 +131,7 @@ def alternate(
         x = new
         if moved < tolerance:
             predicted = {cell.name: scaled[f"predicted_{cell.name}"].values for cell in era.cells}
-            trials = scaled[["scale", "misfit", "scale_best", "scale_error"]]
+            trials = xr.concat(tried, "trial").assign(scaled[["scale_best", "scale_error"]])
             return Calibration(tuple(rounds), found, trials, predicted)
     raise ConvergenceError(
         f"calibration: {most} rounds did not agree; the last moved by {moved:.2g} error bars (tolerance {tolerance:g})"
