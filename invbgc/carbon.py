@@ -7,6 +7,7 @@ and the report of the fit takes up whatever is there.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,17 +32,20 @@ class Fitted:
         run: the run file.
         fit: what the result file holds.
         posterior: of the run.
-        evaluation: the posterior and the steady state at the optimum.
     """
 
     run: RunFile
     fit: "Fit"
     posterior: "Posterior"
-    evaluation: "Evaluation"
+
+    @cached_property
+    def evaluation(self) -> "Evaluation":
+        """The posterior and the steady state at the optimum, solved when they are first asked for."""
+        return self.posterior.value(self.fit.x)
 
 
 def fitted(run: RunFile, progress: Progress = print, labile_hours: float | None = None) -> Fitted:
-    """Read the fit of a run and solve its steady state.
+    """Read the fit of a run, and make its model again.
 
     Args:
         run: a validated run whose output folder holds a result file.
@@ -68,8 +72,8 @@ def fitted(run: RunFile, progress: Progress = print, labile_hours: float | None 
             f"{len(posterior.names)} ({', '.join(posterior.names)}) on {expected} boxes. Fit again with this run file."
         )
     labile_hours_of(posterior.model, labile_hours)
-    progress(f"{run.run.name}: steady state of {expected} boxes at the fitted parameters")
-    return Fitted(run, found, posterior, posterior.value(found.x))
+    progress(f"{run.run.name}: {expected} boxes at the fitted parameters, f = {found.value:.7g}")
+    return Fitted(run, found, posterior)
 
 
 def export(

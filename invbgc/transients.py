@@ -86,8 +86,6 @@ def transient(fit: Fitted, scale: float = 1.0, progress: Progress = print) -> di
     if not 0.0 < scale < np.inf:
         raise InputError(f"scale = {scale}; expected a positive number.")
     era = _era(fit.run, fit.posterior)
-    for system in fit.posterior.model.systems.values():
-        system.clear()  # the state is solved again under the first pCO2
     progress(f"steady state under {era.posterior.model.options.pco2_atm:.2f} uatm, gas exchange x {scale:g}")
     here = era.posterior.value(np.append(fit.fit.x, np.log(scale)))
     fast = gas_exchange_stability(era.posterior.model, here.state.fields, era.clock, scale)
@@ -165,7 +163,7 @@ def calibrate(run: RunFile, source: Path | None = None, progress: Progress = pri
     )
     tables = {"calibration": calibration.to_dataset()}
     last = calibration.rounds[-1]
-    fitted = Fitted(here, calibration.fit, posterior, posterior.value(calibration.fit.x))
+    fitted = Fitted(here, calibration.fit, posterior)
     tables |= transient(fitted, last.scale, progress)
     return save(fitted, tables, source).parent
 
