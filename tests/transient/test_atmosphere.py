@@ -1,7 +1,10 @@
 """Histories of the atmosphere: the shipped ones, their continuation, and files that are wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import xarray as xr
 
 from invbgc.circulation import load_circulation
 from invbgc.errors import InputError
@@ -13,6 +16,7 @@ from invbgc.transient.atmosphere import (
     Record,
     load_atmosphere,
     read_record,
+    read_sst,
     zone_of_columns,
 )
 from invbgc.transient.integrate import Clock
@@ -143,3 +147,28 @@ def test_zones_of_columns():
     np.testing.assert_array_equal(zone == 2, latitude <= ZONE_EDGES[1])
     few = load_circulation("few_box").grid
     np.testing.assert_array_equal(zone_of_columns(few), [2, 2, 1, 1, 0, 0])
+
+
+NOAA = "# NOAA\nyear,month,decimal date,average,deseasonalized\n1958,3,1958.2,315.7,314.4\n1958,4,1958.3,317.4,315.0\n"
+CMIP6 = "datenum, year, month, data_mean_global, data_mean_nh\n1, 1850, 1, 284.3, 285\n2, 1850, 2, 284.4, 285\n"
+
+
+@pytest.mark.parametrize(("text", "year"), [(NOAA, 1958.2), (CMIP6, 1850.0 + 0.5 / 12.0)])
+def test_published_forms_of_co2_are_read(tmp_path, text, year):
+    found = read_record(write(tmp_path, text), CO2_COLUMNS)
+    np.testing.assert_allclose(found.years[0], year)
+    assert found.values[0] in (314.4, 284.3)
+
+
+def test_sea_surface_temperature_is_read_on_the_grid(tmp_path):
+    grid = load_circulation("few_box").grid
+    fields = [grid.unpack_surface(np.full(grid.n_columns, value), "t", {"units": "degC"}) for value in (10.0, 12.0)]
+    field = xr.concat(fields, xr.IndexVariable("year", [1850.0, 1950.0]))
+    field.to_dataset(name="sea_surface_temperature").to_netcdf(tmp_path / "sst.nc")
+    found = read_sst(tmp_path / "sst.nc", grid)
+    np.testing.assert_allclose(found.at(1900.0), 11.0)
+    with pytest.raises(InputError, match=r"sst: record from 1850 to 1950.*expected one of the years"):
+        replace(load_atmosphere(), sst=found).covering(Clock())
+    field.to_dataset(name="sst").to_netcdf(tmp_path / "other.nc")
+    with pytest.raises(InputError, match="no variable sea_surface_temperature"):
+        read_sst(tmp_path / "other.nc", grid)
