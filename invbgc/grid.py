@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -349,7 +350,8 @@ class OceanGrid:
         """
         if isinstance(x, np.ndarray):
             return np.where(self.column_wet, x[..., self.column_box], 0)
-        return jnp.where(self.column_wet, x[..., self.column_box], 0)
+        wet, box = self._on_device[:2]
+        return jnp.where(wet, x[..., box], 0)
 
     def from_columns(self, columns: Any) -> Any:
         """Wet vector of water columns, the inverse of `to_columns`.
@@ -360,7 +362,15 @@ class OceanGrid:
         Returns:
             [..., n_wet], of the same array kind.
         """
-        return columns[..., self.layer, self.column]
+        if isinstance(columns, np.ndarray):
+            return columns[..., self.layer, self.column]
+        return columns[..., *self._on_device[2:]]
+
+    @cached_property
+    def _on_device(self) -> tuple[Any, ...]:
+        """`column_wet`, `column_box`, `layer` and `column` as JAX arrays, of which compiled programs share one copy."""
+        with jax.ensure_compile_time_eval():  # never tracers of the program that asks first
+            return tuple(jnp.asarray(part) for part in (self.column_wet, self.column_box, self.layer, self.column))
 
     def volume_mean(self, x: Any) -> float:
         """Volume-weighted mean of a wet vector [n_wet], in its unit."""

@@ -14,6 +14,7 @@ coarsened grids. A *sinking law* is the pair (t, e). What meets the sea floor di
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
@@ -43,7 +44,7 @@ class Columns:
     thickness: np.ndarray
     interface_depth: np.ndarray
     wet: np.ndarray
-    open_share: np.ndarray | None = None
+    open_share: np.ndarray | jax.Array | None = None
 
     def __post_init__(self) -> None:
         nz = len(self.thickness)
@@ -61,12 +62,13 @@ class Columns:
     def of(grid: OceanGrid) -> "Columns":
         """The water columns of a grid."""
         share = None if grid.wet_fraction is None else grid.to_columns(grid.area_below / grid.box_area)
-        return Columns(grid.thickness, grid.depth_edges, grid.column_wet, share)
+        return Columns(grid.thickness, grid.depth_edges, grid.column_wet, None if share is None else jnp.asarray(share))
 
-    @property
-    def open_below(self) -> np.ndarray:
+    @cached_property
+    def open_below(self) -> jax.Array:
         """[nz, n_columns] bool: the box is wet and so is the one below it."""
-        return np.concatenate([self.wet[1:], np.zeros_like(self.wet[:1])]) & self.wet
+        with jax.ensure_compile_time_eval():  # one copy for all compiled programs
+            return jnp.asarray(np.concatenate([self.wet[1:], np.zeros_like(self.wet[:1])]) & self.wet)
 
 
 class SinkingLaw(NamedTuple):

@@ -18,16 +18,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 if "XLA_FLAGS" not in os.environ:
-    # Compiling takes most of the time of the tests, and small oceans gain nothing from optimised programs. XLA aborts at
-    # a flag that it does not know. The variable set, to nothing say, has the tests compile as users do.
-    flags = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"}
-    if (
-        subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], env=flags, capture_output=True).returncode
-        == 0
-    ):
-        os.environ["XLA_FLAGS"] = flags["XLA_FLAGS"]
-    else:
-        os.environ["XLA_FLAGS"] = ""
+    # Compiling takes most of the time of the tests, and programs for small oceans gain little from being optimised.
+    # XLA aborts at a flag that it does not know. Where the variable is set, to "" say, tests compile as users do.
+    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    trial = [sys.executable, "-c", "import jax; jax.devices()"]
+    known = subprocess.run(trial, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True).returncode == 0
+    os.environ["XLA_FLAGS"] = flags if known else ""
 
 import invbgc  # noqa: F401  (switches on double precision before any test makes an array)
 

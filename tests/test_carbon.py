@@ -32,7 +32,8 @@ def prepared_once(prepare):
 def folder(tmp_path_factory):
     """A fit of two evaluations on a few boxes, with everything that the commands say of it.
 
-    Export prepares its model; the others are handed the same, and only the last command draws all the figures.
+    Export prepares its model; the others are handed the same. Only the last command draws figures and report, which
+    show what all have found.
     """
     path = tmp_path_factory.mktemp("carbon")
     observed = {"DIC": (1950.0, 130.0), "ALK": (2300.0, 30.0), "O2": (280.0, -60.0), "DOC": (70.0, -12.0)}
@@ -56,12 +57,13 @@ def folder(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "prepare", prepared_once(run.prepare))
-        patch.setattr(carbon_report, "figures", lambda tables: {})
-        said = {
-            "export": invoke("export", path / "run.toml", "--mixed-layer", path / "mixed.nc"),
-            "sequestration": invoke("sequestration", path / "run.toml"),
-        }
-        patch.setattr(carbon_report, "figures", figures)
+        with pytest.MonkeyPatch.context() as undrawn:
+            undrawn.setattr(carbon_report, "figures", lambda tables: {})
+            undrawn.setattr(run, "write_report", lambda result: result)
+            said = {
+                "export": invoke("export", path / "run.toml", "--mixed-layer", path / "mixed.nc"),
+                "sequestration": invoke("sequestration", path / "run.toml"),
+            }
         said["compare"] = invoke("compare", path / "traps.csv", path / "run.toml")
     for name, result in said.items():
         assert result.exit_code == 0, f"{name}: {result.output}\n{result.stderr}"
