@@ -1,6 +1,6 @@
 """What the equations need of an ocean, computed once from its grid, its forcing and the model's options."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> 
     first_layer = grid.thickness[0]
     sst = forcing.temperature[: grid.n_columns]
     k660 = forcing.piston_velocity_660
-    made = Environment(
+    return Environment(
         grid=grid,
         options=options,
         columns=Columns.of(grid),
@@ -119,9 +119,6 @@ def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> 
         DIC_surface_mean=forcing.DIC_surface_mean,
         ALK_surface_mean=forcing.ALK_surface_mean,
     )
-    # As JAX arrays, of which all compiled programs share one copy.
-    arrays = {item.name: getattr(made, item.name) for item in fields(made)}
-    return replace(made, **{name: jnp.asarray(part) for name, part in arrays.items() if isinstance(part, np.ndarray)})
 
 
 def total_boron_per_salinity(options: PCOOptions) -> float:
