@@ -79,6 +79,7 @@ def transient(fit: Fitted, scale: float = 1.0, progress: Progress = print) -> di
     Raises:
         InputError: as `setting`, or the scale is not positive, or gas exchange is too fast for the steps.
     """
+    from invbgc.carbon_report import FOLDER
     from invbgc.transient.industrial import gas_exchange_stability
     from invbgc.transient.schemes import get_scheme
     from invbgc.transient.summary import Yearbook, radiocarbon_table
@@ -86,6 +87,7 @@ def transient(fit: Fitted, scale: float = 1.0, progress: Progress = print) -> di
     if not 0.0 < scale < np.inf:
         raise InputError(f"scale = {scale}; expected a positive number.")
     era = _era(fit.run, fit.posterior)
+    progress(f"atmosphere: {era.atmosphere.co2.source}; {era.atmosphere.d14c.source}")
     progress(f"steady state under {era.posterior.model.options.pco2_atm:.2f} uatm, gas exchange x {scale:g}")
     here = era.posterior.value(np.append(fit.fit.x, np.log(scale)))
     fast = gas_exchange_stability(era.posterior.model, here.state.fields, era.clock, scale)
@@ -99,7 +101,7 @@ def transient(fit: Fitted, scale: float = 1.0, progress: Progress = print) -> di
             f"{np.sum(fast >= limit)} surface boxes (largest {fast.max():.2f}); expected more steps a year."
         )
     book = Yearbook(era.posterior.model.grid, era.clock, era.atmosphere)
-    folder = fit.run.run.output / "carbon"
+    folder = fit.run.run.output / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     run = era.simulate(here, progress, folder / "restart.nc", book=book.write, snapshots=book.snapshots, free=True)
     table = book.table(run)
@@ -170,10 +172,11 @@ def calibrate(run: RunFile, source: Path | None = None, progress: Progress = pri
 
 def _joint_start(era: "IndustrialEra", folder: Path, progress: Progress) -> np.ndarray:
     """First guess of the joint problem: where a calibration in rounds ended, else the start of the run."""
+    from invbgc.carbon_report import FOLDER
     from invbgc.inference.fit import Fit
     from invbgc.run import RESULT_NAME
 
-    names, fit, table = era.posterior.names, folder / RESULT_NAME, folder / "carbon" / "calibration.nc"
+    names, fit, table = era.posterior.names, folder / RESULT_NAME, folder / FOLDER / "calibration.nc"
     if fit.is_file() and table.is_file():
         found = Fit.load(fit)
         if found.names == names[:-1]:

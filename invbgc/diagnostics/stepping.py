@@ -22,9 +22,7 @@ import scipy.sparse as sp
 from invbgc.constants import YEAR
 from invbgc.errors import InputError
 from invbgc.linalg.system import SparseSystem
-
-GAMMA = 1.0 - 1.0 / np.sqrt(2.0)
-"""The coefficient that makes the scheme L-stable (Alexander 1977)."""
+from invbgc.transient.schemes import GAMMA
 
 
 class Level(NamedTuple):

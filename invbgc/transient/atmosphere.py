@@ -5,6 +5,8 @@ file with the same columns can take their place. Values are interpolated linearl
 """
 
 import csv
+import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -58,15 +60,15 @@ class Record:
         share = np.clip((year - before) / (after - before), 0.0, 1.0)
         return (1.0 - share) * self.values[last - 1] + share * self.values[last]
 
-    def followed_by(self, other: "Record") -> "Record":
-        """This record to its end, then another."""
-        later = other.years > self.years[-1]
-        if not later.any():
+    def completed_by(self, other: "Record") -> "Record":
+        """This record where it has values, another one before its start and after its end."""
+        earlier, later = other.years < self.years[0], other.years > self.years[-1]
+        if not (earlier | later).any():
             return self
         return Record(
-            np.concatenate([self.years, other.years[later]]),
-            np.concatenate([self.values, other.values[later]]),
-            f"{self.source}; after {self.years[-1]:g}: {other.source}",
+            np.concatenate([other.years[earlier], self.years, other.years[later]]),
+            np.concatenate([other.values[earlier], self.values, other.values[later]]),
+            f"{self.source}; outside {self.years[0]:g} to {self.years[-1]:g}: {other.source}",
         )
 
     def carried_to(self, year: float) -> "Record":
@@ -128,7 +130,7 @@ def read_record(path: str | Path, forms: Sequence[Columns]) -> Record:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"atmospheric record {path}: no such file")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = _lines(path)
     notes = [line.lstrip("# ") for line in lines if line.startswith("#")]
     reader = csv.DictReader((line for line in lines if line and not line.startswith("#")), skipinitialspace=True)
     present = tuple(reader.fieldnames or ())
@@ -148,8 +150,28 @@ def read_record(path: str | Path, forms: Sequence[Columns]) -> Record:
     return Record(table[:, 0], values, f"{path.name}{f' ({notes[0]})' if notes else ''}")
 
 
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file, or of the table of Graven et al. (2017) in its archive under our names of the columns."""
+    try:
+        if path.suffix != ".zip":
+            return path.read_text(encoding="utf-8-sig").splitlines()
+        with zipfile.ZipFile(path) as archive:
+            member = next(name for name in archive.namelist() if name.endswith("TableS1.csv"))
+            lines = archive.read(member).decode("utf-8-sig").splitlines()
+    except (StopIteration, UnicodeDecodeError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"atmospheric record {path}: no text, nor an archive with TableS1.csv ({error}); expected a CSV file"
+        ) from None
+    first = next((number for number, line in enumerate(lines) if re.match(r"\s*1[89]\d\d", line)), len(lines))
+    head = " ".join(lines[:first]).upper()
+    places = [head.find(zone) for zone in ("NH", "TROP", "SH")]
+    if not 0 <= places[0] < places[1] < places[2]:
+        raise InputError(f"atmospheric record {path}: {member} has no heading NH, Tropics, SH in this order")
+    return [",".join(D14C_COLUMNS[0]), *lines[first:]]
+
+
 def load_atmosphere(co2: str | Path | None = None, d14c: str | Path | None = None) -> Atmosphere:
-    """The histories of the package, or those of files; a file of CO2 that ends early is followed by the package's own.
+    """The histories of the package, or those of files; what a file of CO2 lacks is taken from the package.
 
     Args:
         co2: file in one of the forms `CO2_COLUMNS`.
@@ -162,7 +184,7 @@ def load_atmosphere(co2: str | Path | None = None, d14c: str | Path | None = Non
     own_co2 = read_record(Path(str(data / "atmosphere_co2.csv")), CO2_COLUMNS)
     own_d14c = read_record(Path(str(data / "atmosphere_d14c.csv")), D14C_COLUMNS)
     return Atmosphere(
-        own_co2 if co2 is None else read_record(co2, CO2_COLUMNS).followed_by(own_co2),
+        own_co2 if co2 is None else read_record(co2, CO2_COLUMNS).completed_by(own_co2),
         own_d14c if d14c is None else read_record(d14c, D14C_COLUMNS),
     )
 

@@ -287,6 +287,8 @@ class Simulation:
         restart = None if keep else restart
         so_far = None if restart is None else _Progress.read(restart, self._key(state, theta))
         if so_far is None:
+            if restart is not None and restart.is_file() and progress is not None:
+                progress(f"{restart} belongs to another run, or is damaged: starting again")
             sampled, inventory, gained = self._blank()
             rows = [book(state)] if book is not None else []
             so_far = _Progress(self._key(state, theta), 0, state, sampled, inventory, gained, rows, {})

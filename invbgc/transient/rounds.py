@@ -105,7 +105,6 @@ def alternate(
     row = posterior.names.index(GAS_EXCHANGE)
     x, rounds = np.array(posterior.x0), []
     tried: list[xr.Dataset] = []
-    bars = np.full(len(x), np.inf)
     for number in range(1, most + 1):
         place = folder / f"round_{number:02d}"
         progress(f"round {number}: gas exchange from radiocarbon")

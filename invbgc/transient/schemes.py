@@ -20,7 +20,7 @@ import numpy as np
 from invbgc.errors import InputError
 
 GAMMA = 1.0 - 1.0 / np.sqrt(2.0)
-"""Shift that makes two diagonally implicit stages L-stable and of second order."""
+"""Shift that makes two diagonally implicit stages L-stable and of second order (Alexander 1977)."""
 
 DELTA = 1.0 - 1.0 / (2.0 * GAMMA)
 """Weight of the first evaluation of f in the second stage."""

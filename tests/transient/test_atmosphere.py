@@ -1,5 +1,6 @@
 """Histories of the atmosphere: the shipped ones, their continuation, and files that are wrong."""
 
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -63,13 +64,31 @@ def test_values_are_interpolated_and_constant_beyond_the_ends():
     np.testing.assert_allclose(zones.at(1899.0), [0, 1, 2])
 
 
-def test_a_record_followed_by_another():
+def test_a_record_completed_by_another():
     first, second = record([1900, 1910], [1, 2], "first"), record([1905, 1910, 1915], [9, 9, 5], "second")
-    both = first.followed_by(second)
+    both = first.completed_by(second)
     np.testing.assert_array_equal(both.years, [1900, 1910, 1915])
     np.testing.assert_array_equal(both.values, [1, 2, 5])
-    assert both.source == "first; after 1910: second"
-    assert second.followed_by(first) is second
+    assert both.source == "first; outside 1900 to 1910: second"
+    np.testing.assert_array_equal(second.completed_by(first).values, [1, 9, 9, 5])
+    assert both.completed_by(second) is both
+
+
+def test_the_archive_of_graven_is_read(tmp_path):
+    """Of a made-up archive: the original is not at hand."""
+    path = tmp_path / "supplement.zip"
+    table = "Table S1\nDate,NH D14C,Tropics D14C,SH D14C,d13C\n1850.5,-2.3,-4.0,-5.8,-6.6\n1851.5,-2.6,-4.3,-6.0,-6.6\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("supplement/TableS1.csv", table)
+    np.testing.assert_allclose(load_atmosphere(d14c=path).d14c.at(1850.5), [-2.3, -4.0, -5.8])
+    for wrong in ({"other.csv": table}, {"TableS1.csv": table.replace("NH", "north")}):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(*next(iter(wrong.items())))
+        with pytest.raises(InputError, match=r"no text, nor an archive|no heading NH, Tropics, SH"):
+            load_atmosphere(d14c=path)
+    path.write_bytes(b"not an archive")
+    with pytest.raises(InputError, match="no text, nor an archive"):
+        load_atmosphere(d14c=path)
 
 
 def test_a_record_is_carried_by_the_trend_of_its_last_ten_years():
@@ -109,8 +128,8 @@ def test_a_file_is_read(tmp_path):
     np.testing.assert_array_equal(found.values, [280.0, 300.5])
     assert found.source == "history.csv (my station)"
     own, loaded = load_atmosphere().co2, load_atmosphere(co2=path).co2
-    np.testing.assert_array_equal(loaded.values[:2], [280.0, 300.5])
-    assert loaded.years[2] > 1950.5 and loaded.values[-1] == own.values[-1]
+    assert [float(loaded.at(year)) for year in (1900.0, 1950.5)] == [280.0, 300.5]
+    assert loaded.values[0] == own.values[0] and loaded.values[-1] == own.values[-1]
     zones = write(tmp_path, "year,D14C_north_permil,D14C_tropics_permil,D14C_south_permil\n1850,1,2,3\n1860,4,5,6\n")
     np.testing.assert_array_equal(load_atmosphere(d14c=zones).d14c.values, [[1, 2, 3], [4, 5, 6]])
 
