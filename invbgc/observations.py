@@ -1,12 +1,14 @@
 """Observations on the grid of a model: outliers, weights, misfit and skill (Wang et al. 2023, equations 6 to 8)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 import xarray as xr
 
 from invbgc.errors import InputError
@@ -27,6 +29,11 @@ OUTLIER_PERCENTILES = (0.1, 99.9)
 """Percentiles outside which values are dropped (Wang et al. 2023)."""
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["index", "value", "weight", "mean", "variance", "volume_fraction", "structure"],
+    meta_fields=["tracer", "count"],
+)
 @dataclass(frozen=True, eq=False)
 class TracerObservations:
     """The observed boxes of one tracer and their weights.
@@ -34,6 +41,9 @@ class TracerObservations:
     With w_i = v_i / sum v over the observed boxes, mean = sum w_i x_i and variance = sum w_i (x_i - mean)^2,
     the weight of a box is w_i / variance (Wang et al. 2023, equations 7 and 8), so that half the weighted sum of
     squares is 1/2 where the model knows the mean only, whatever the tracer and the number of its boxes.
+
+    Errors that are correlated have the covariance W^-1 + B B^T, up to a scale, with a basis B [m, k] of smooth fields.
+    Its inverse is W - V V^T (Woodbury), V = W B L^-T, L L^T = I + B^T W B, which takes the place of the weights W.
 
     Attributes:
         tracer: name, one of `TRACERS`.
@@ -44,6 +54,7 @@ class TracerObservations:
         variance: volume-weighted variance, (mmol m-3)^2.
         volume_fraction: observed part of the ocean's volume.
         count: number m of observed boxes.
+        structure: V [m, k], or None for independent errors.
     """
 
     tracer: str
@@ -54,6 +65,17 @@ class TracerObservations:
     variance: float
     volume_fraction: float
     count: int
+    structure: np.ndarray | None = None
+
+    def weighted(self, residual: np.ndarray) -> np.ndarray:
+        """(W - V V^T) r for r [m] or [m, j], on the host."""
+        product = (self.weight * residual.T).T
+        return product if self.structure is None else product - self.structure @ (self.structure.T @ residual)
+
+    def with_structure(self, basis: np.ndarray) -> "TracerObservations":
+        """The same data with errors of covariance W^-1 + B B^T, for B [m, k] mmol m-3."""
+        root = np.linalg.cholesky(np.eye(basis.shape[1]) + (basis.T * self.weight) @ basis)
+        return replace(self, structure=scipy.linalg.solve_triangular(root, (basis.T * self.weight), lower=True).T)
 
 
 def observe(tracer: str, values: Any, grid: OceanGrid) -> TracerObservations:
@@ -180,6 +202,8 @@ def drop_outliers(values: Any) -> tuple[np.ndarray, tuple[float, float]]:
 def misfit(model: Any, observations: TracerObservations) -> jax.Array:
     """1/2 sum_i weight_i (model_i - observed_i)^2 of one tracer (Wang et al. 2023, equation 6).
 
+    Where the errors are correlated, 1/2 r^T (W - V V^T) r with the residuals r.
+
     Args:
         model: [m] mmol m-3, at the observed boxes; may be traced by JAX.
         observations: the data.
@@ -187,7 +211,11 @@ def misfit(model: Any, observations: TracerObservations) -> jax.Array:
     Returns:
         scalar without unit; about (1 - R2)/2.
     """
-    return 0.5 * jnp.sum(observations.weight * (model - observations.value) ** 2)
+    residual = model - observations.value
+    squares = jnp.sum(observations.weight * residual**2)
+    if observations.structure is not None:
+        squares = squares - jnp.sum((residual @ observations.structure) ** 2)
+    return 0.5 * squares
 
 
 def skill(model_state: Mapping[str, Any], observations: Observations) -> xr.Dataset:

@@ -160,9 +160,8 @@ class ParameterTable(Sequence[Parameter]):
     def negative_log_prior(self, x):
         """Sum over Gaussian priors of (x - mean)^2 / (2 sd^2); flat priors add nothing (Wang et al. 2023 use none).
 
-        The term is added to the misfit as it stands. The misfit is a log likelihood only up to the noise scale s of the
-        Laplace approximation (about 1e-6), so that a prior of standard deviation S in that approximation is written as
-        sd = S / sqrt(s).
+        The sd is that of the coordinate x: 0.5 for a log parameter says "within a factor of 1.65". A misfit that is a
+        log likelihood only up to a noise scale s needs the prior times s; see `invbgc.inference.posterior.Posterior`.
         """
         terms = [
             0.5 * ((x[i] - row.prior_mean) / row.prior_sd) ** 2

@@ -84,6 +84,7 @@ class MockPosterior:
             fields[name][rng.uniform(size=clean.size) < 0.1] = np.nan
         self.observations = Observations.from_fields(fields, self.model.grid, {"synthetic": "true"})
         self.scales = dict.fromkeys(tracers, 1.0)
+        self.prior_factor = 1.0
         self.count = self.completed = 0
         self.guesses = []
         key = (tracers, noise, seed) if extra is None else object()

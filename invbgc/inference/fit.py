@@ -226,9 +226,9 @@ def fingerprint(posterior: Posterior, x0: np.ndarray, method: str, start_radius:
         "circulation": digest(model.circulation.transport, model.grid.volume),
         "forcing": digest(model.forcing),
         "observations": digest(
-            [(o.tracer, o.index, o.value, o.weight) for o in posterior.observations.tracers.values()]
+            [(o.tracer, o.index, o.value, o.weight, o.structure) for o in posterior.observations.tracers.values()]
         ),
-        "misfit scales": digest(posterior.scales),
+        "misfit scales": digest(posterior.scales, posterior.prior_factor),
     }
 
 

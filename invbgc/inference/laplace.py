@@ -11,6 +11,7 @@ independent observations and a noise variance at its maximum-likelihood value,
 * ``"all"``: every observed box of every fitted tracer;
 * ``"effective"``: fewer, for the spatial correlation of the residuals (`effective_number`).
 
+Where f is a negative log posterior already (`invbgc.inference.errors`), the scaling is ``"likelihood"``, with s = 1.
 The first two take neighbouring boxes for independent and give error bars that are too small as statements about the
 ocean. Directions in which H has no positive curvature are not informed by the data: their variance is not given, the
 parameters they move have an infinite error bar, and `warnings` says so.
@@ -35,7 +36,7 @@ from invbgc.transforms import TRANSFORMS, error_bar
 if TYPE_CHECKING:
     from invbgc.inference.fit import Fit
 
-Scaling = Literal["authors", "all", "effective"]
+Scaling = Literal["authors", "all", "effective", "likelihood"]
 SCALINGS: tuple[str, ...] = get_args(Scaling)
 
 NO_CURVATURE = 1e-10
@@ -137,8 +138,7 @@ class Laplace:
         Raises:
             ConvergenceError: fewer than one draw in a hundred is admissible.
         """
-        keep = self.informed
-        root = self.directions[:, keep] * np.sqrt(self.scale / self.eigenvalues[keep])
+        root = self.root
         drawn: list[np.ndarray] = []
         tried = 0
         while len(drawn) < n:
@@ -153,6 +153,18 @@ class Laplace:
             tried += len(batch)
             drawn += [x for x in batch if admissible is None or admissible(x) is None]
         return np.array(drawn).reshape(n, len(self.x))
+
+    @property
+    def root(self) -> np.ndarray:
+        """R [p, k] with R R^T = C along the k informed directions: x = optimum + R z for a standard normal z."""
+        keep = self.informed
+        return self.directions[:, keep] * np.sqrt(self.scale / self.eigenvalues[keep])
+
+    def quadratic(self, x: np.ndarray) -> float:
+        """(x - optimum)^T H (x - optimum) / (2 s) along the informed directions: -ln of the Gaussian's density."""
+        keep = self.informed
+        along = (x - self.x) @ self.directions[:, keep]
+        return 0.5 * float(np.sum(along**2 * self.eigenvalues[keep]) / self.scale)
 
     def standard_error(self, gradients: np.ndarray) -> np.ndarray:
         """Standard deviation of scalars that are linear in x over the width of the Gaussian (delta method).
@@ -279,7 +291,7 @@ def laplace(fit: "Fit", observations: Any = None, scaling: Scaling = "authors") 
     number = count(fields, scaling)
     if not number > 0:
         raise InputError(f"laplace: scaling {scaling!r} finds no observation to count; expected some in the fit.")
-    scale = 2.0 * fit.value / number
+    scale = 1.0 if scaling == "likelihood" else 2.0 * fit.value / number
 
     hessian = 0.5 * (hessian + hessian.T)
     eigenvalues, directions = np.linalg.eigh(hessian)

@@ -15,7 +15,6 @@ free of parameters, so that L holds local terms only.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import jax
@@ -24,10 +23,11 @@ import numpy as np
 
 from invbgc.errors import ConvergenceError, InputError
 from invbgc.grid import OceanGrid
+from invbgc.inference.programs import Data, Programs, Scale, UnknownScale, scale_slope, scaled
 from invbgc.models.pco.model import PCOModel
-from invbgc.observations import Observations, misfit
+from invbgc.observations import Observations
 from invbgc.state import State
-from invbgc.steady import Stage, StageInfo, steady_state
+from invbgc.steady import StageInfo, steady_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,24 +70,44 @@ class Posterior:
     Args:
         model: the model; its table says which parameters are free.
         observations: data of one or more tracers.
-        scales: factor s_X of each tracer's misfit; 1 where absent.
+        scales: factor s_X of each tracer's misfit, or `UnknownScale`; 1 where absent.
+        prior_factor: factor of the negative log prior: the noise scale s where f is s times -ln p.
+        programs: compiled functions of the model, where another posterior has them.
     """
 
-    def __init__(self, model: PCOModel, observations: Observations, scales: Mapping[str, float] | None = None):
+    def __init__(
+        self,
+        model: PCOModel,
+        observations: Observations,
+        scales: Mapping[str, Scale] | None = None,
+        prior_factor: float = 1.0,
+        programs: Programs | None = None,
+    ):
         if observations.grid is not model.grid and not _same_boxes(observations.grid, model.grid):
             raise InputError(
                 f"the observations are on a grid of {observations.grid.n_wet} wet boxes, the model on another one of "
                 f"{model.grid.n_wet}; expected one grid: load the dataset on that of the circulation, or coarsen both."
             )
         for tracer, scale in (scales or {}).items():
-            if tracer not in observations.tracers or not scale >= 0:
+            size = scale.number if isinstance(scale, UnknownScale) else scale
+            if tracer not in observations.tracers or not size >= 0:
                 raise InputError(
-                    f"scale {scale} of {tracer!r}: expected numbers of at least 0 for {', '.join(observations.tracers)}"
+                    f"scale {size} of {tracer!r}: expected numbers of at least 0 for {', '.join(observations.tracers)}"
                 )
         self.model = model
         self.table = model.table
         self.observations = observations
-        self.scales = {tracer: float((scales or {}).get(tracer, 1.0)) for tracer in observations.tracers}
+        self.scales = {tracer: (scales or {}).get(tracer, 1.0) for tracer in observations.tracers}
+        self.prior_factor = prior_factor
+        tracers = {tracer: (part, self.scales[tracer]) for tracer, part in observations.tracers.items()}
+        self.data: Data = jax.tree.map(jnp.asarray, Data(tracers, prior_factor))
+        self.programs = Programs(model) if programs is None else programs
+
+    def with_data(
+        self, observations: Observations, scales: Mapping[str, Scale] | None = None, prior_factor: float = 1.0
+    ) -> "Posterior":
+        """The posterior of the same model for other observations and scales; shares what was compiled."""
+        return Posterior(self.model, observations, scales, prior_factor, self.programs)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,110 +124,53 @@ class Posterior:
         return self.model.admissible(x)
 
     def misfit_terms(self, fields: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """s_X/2 e^T W e of every tracer (Wang et al. 2023, equation 6)."""
-        modelled = self.model.observable(fields)
-        return {
-            tracer: self.scales[tracer] * misfit(modelled[tracer][data.index], data)
-            for tracer, data in self.observations.tracers.items()
-        }
+        """Terms of f: s_X/2 e^T W e of every tracer (Wang et al. 2023, equation 6), or n_X/2 ln of it."""
+        misfits = self.programs.terms(dict(fields), self.data)
+        return {tracer: scaled(self.scales[tracer], term) for tracer, term in misfits.items()}
 
     def objective(self, fields: Mapping[str, jax.Array], x) -> jax.Array:
         """f(u, x): misfit of a state plus the prior of its parameters."""
-        return sum(self.misfit_terms(fields).values(), self.table.negative_log_prior(x))
+        return self.programs.value(fields, x, self.data)
 
-    def __call__(self, x) -> jax.Array:
-        """f(x), differentiable by JAX; NaN where no steady state was found."""
-        fields, info = steady_state(self.model.stages, x)
+    def __call__(self, x, guess: Mapping[str, jax.Array] | None = None) -> jax.Array:
+        """f(x), differentiable by JAX; NaN where no steady state was found.
+
+        Args:
+            x: optimiser coordinates [p].
+            guess: concentrations from which the nonlinear tracers start; their own first guess where absent.
+        """
+        fields, info = steady_state(self.model.stages, x, guess)
         found = jnp.all(jnp.stack([stage.converged for stage in info.values()]))
         # Multiplied, so that the derivatives are NaN as well.
         return self.objective(fields, x) * jnp.where(found, 1.0, jnp.nan)
 
+    def potential(self, start: Evaluation) -> Callable[[jax.Array], jax.Array]:
+        """F as a JAX function near a point: infinite where x is not admissible, NaN where no steady state was found.
+
+        Every evaluation starts from the state foreseen at x, so that f depends on x alone, not on what was computed
+        before.
+
+        Args:
+            start: the posterior at a point, with sensitivities (`value_grad_hess`).
+        """
+        centre = jnp.asarray(start.x)
+        here = {name: jnp.asarray(start.state.fields[name]) for name in start.sensitivities}
+        slopes = {name: jnp.asarray(part) for name, part in start.sensitivities.items()}
+
+        def allowed(x) -> np.ndarray:
+            return np.array(self.admissible(np.asarray(x)) is None)
+
+        def function(x):
+            inside = jax.pure_callback(
+                allowed, jax.ShapeDtypeStruct((), bool), jax.lax.stop_gradient(x), vmap_method="sequential"
+            )
+            x = jnp.where(inside, x, centre)
+            guess = {name: here[name] + (x - centre) @ slopes[name] for name in here}
+            return jnp.where(inside, self(x, guess), jnp.inf)
+
+        return function
+
     # ------------------------------------------------------------------ the fast route
-
-    @cached_property
-    def _objective(self):
-        return jax.jit(jax.value_and_grad(self.objective, argnums=(0, 1)))
-
-    @cached_property
-    def _forcing(self) -> dict:
-        """Per stage: tangents of its source along those of the tracers upstream and directions [k, p], [k, m]."""
-
-        def of(stage: Stage):
-            def forcing(fields, x, upstream_tangents, directions):
-                own = stage.stack(fields)
-
-                def source(upstream, x):
-                    return stage.stacked_source(own, upstream, x)
-
-                upstream = {name: fields[name] for name in upstream_tangents}
-
-                def along(tangents):
-                    return jax.jvp(source, (upstream, x), tangents)[1]
-
-                return jax.lax.map(along, (upstream_tangents, directions))
-
-            return jax.jit(forcing)
-
-        return {stage.name: of(stage) for stage in self.model.stages}
-
-    @cached_property
-    def _backward(self) -> dict:
-        """Per stage: what adjoints of its source [k, m] pass to the tracers upstream and to the parameters."""
-
-        def of(stage: Stage, upstream_names: tuple[str, ...]):
-            def backward(fields, x, adjoints):
-                own = stage.stack(fields)
-                upstream = {name: fields[name] for name in upstream_names}
-                _, pull = jax.vjp(lambda up, v: stage.stacked_source(own, up, v), upstream, x)
-                return jax.lax.map(pull, adjoints)
-
-            return jax.jit(backward)
-
-        rules, known = {}, ()
-        for stage in self.model.stages:
-            rules[stage.name] = of(stage, known)
-            known += stage.tracers
-        return rules
-
-    @cached_property
-    def _curvature(self):
-        """Hessian of the Lagrangian contracted with the sensitivities, [p, p]."""
-
-        def lagrangian(fields, x, adjoints):
-            total = self.objective(fields, x)
-            for stage in self.model.stages:
-                source = stage.stacked_source(stage.stack(fields), fields, x)
-                total = total + jnp.vdot(adjoints[stage.name], source)
-            return total
-
-        def contracted(fields, x, adjoints, sensitivities):
-            slope = jax.grad(lagrangian, argnums=(0, 1))
-
-            def row(direction):
-                tangent, unit = direction
-                _, (fields_part, x_part) = jax.jvp(lambda u, v: slope(u, v, adjoints), (fields, x), (tangent, unit))
-                products = (sensitivities[name] @ fields_part[name] for name in fields)
-                return sum(products, x_part)
-
-            # One direction after the other: what it touches stays in the cache, and memory is bounded.
-            return jax.lax.map(row, (sensitivities, jnp.eye(len(x))))
-
-        return jax.jit(contracted)
-
-    @cached_property
-    def _observed_sensitivities(self):
-        """Derivatives of what is observed [p, n_wet] from those of the tracers."""
-
-        def along(fields, tangent):
-            return jax.jvp(self.model.observable, (fields,), (tangent,))[1]
-
-        return jax.jit(jax.vmap(along, in_axes=(None, 0)))
-
-    @cached_property
-    def _prior_slopes(self):
-        """Gradient [p] and Hessian [p, p] of the negative log prior."""
-        prior = self.table.negative_log_prior
-        return jax.jit(lambda x: (jax.grad(prior)(x), jax.hessian(prior)(x)))
 
     def value(self, x: np.ndarray, guess: Evaluation | None = None) -> Evaluation:
         """The posterior and its state at x, without derivatives.
@@ -229,7 +192,7 @@ class Posterior:
                     raise system.failure
             self._check(info)
             terms = {name: float(term) for name, term in self.misfit_terms(fields).items()}
-            value = sum(terms.values()) + float(self.table.negative_log_prior(x))
+            value = sum(terms.values()) + self.prior_factor * float(self.table.negative_log_prior(x))
         values = {name: float(v) for name, v in self.table.to_values(x).items()}
         state = State(self.model, x, values, fields)
         iterations = {name: int(item.iterations) for name, item in info.items()}
@@ -256,7 +219,7 @@ class Posterior:
             # Sensitivities first: their many right-hand sides make the factors that the adjoint then finds.
             sensitivities = self._sensitivities(tokens, fields, point)
             gradient, adjoints = self._gradient(tokens, fields, point)
-            hessian = np.asarray(self._curvature(fields, point, adjoints, sensitivities))
+            hessian = np.asarray(self.programs.curvature(fields, point, self.data, adjoints, sensitivities))
             # Exactly symmetric but for round-off: s_j . d2L . s_k is formed from one side only.
             asymmetry = float(np.abs(hessian - hessian.T).max() / np.abs(hessian).max())
             gauss_newton, jacobian = self._gauss_newton(fields, point, sensitivities)
@@ -277,16 +240,22 @@ class Posterior:
             gradient, _ = self._gradient(tokens, base.state.fields, jnp.asarray(base.x))
         return Evaluation(base.x, base.value, gradient, None, base.state, tokens, _added(base.stats, meter.stats))
 
+    def _slopes(self, fields: Mapping[str, jax.Array]) -> dict[str, float]:
+        """Derivative of every tracer's term of f by its misfit: s_X, or n_X/(2 q_X) where the scale is unknown."""
+        misfits = self.programs.terms(dict(fields), self.data)
+        return {tracer: float(scale_slope(self.scales[tracer], term)) for tracer, term in misfits.items()}
+
     def chord_gradient(self, evaluation: Evaluation, trial: Evaluation) -> np.ndarray:
         """J^T W r + d(prior)/dx [p]: residuals r and prior of `trial`, sensitivities J of `evaluation`.
 
         It equals the gradient where both are one; see `invbgc.inference.trust_region.correction`.
         """
         modelled = self.model.observable(trial.state.fields)
-        slope = np.asarray(self._prior_slopes(jnp.asarray(trial.x))[0])
+        slope = self.prior_factor * np.asarray(self.programs.prior_slopes(jnp.asarray(trial.x))[0])
+        scales = self._slopes(trial.state.fields)
         for tracer, data in self.observations.tracers.items():
             residual = np.asarray(modelled[tracer])[data.index] - data.value
-            slope = slope + evaluation.jacobian[tracer] @ (self.scales[tracer] * data.weight * residual)
+            slope = slope + scales[tracer] * (evaluation.jacobian[tracer] @ data.weighted(residual))
         return slope
 
     def derivatives_of(
@@ -336,12 +305,12 @@ class Posterior:
 
     def _gauss_newton(self, fields, x, sensitivities) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """J^T W J plus the Hessian of the prior [p, p], and J [p, m] of every tracer."""
-        observed = self._observed_sensitivities(fields, sensitivities)
-        total = np.asarray(self._prior_slopes(x)[1])
-        jacobian = {}
+        observed = self.programs.observed_sensitivities(fields, sensitivities)
+        total = self.prior_factor * np.asarray(self.programs.prior_slopes(x)[1])
+        jacobian, scales = {}, self._slopes(fields)
         for tracer, data in self.observations.tracers.items():
             jacobian[tracer] = np.ascontiguousarray(np.asarray(observed[tracer])[:, data.index])
-            total = total + (jacobian[tracer] * (self.scales[tracer] * data.weight)) @ jacobian[tracer].T
+            total = total + scales[tracer] * (jacobian[tracer] @ data.weighted(jacobian[tracer].T))
         return total, jacobian
 
     def _living_tokens(self, evaluation: Evaluation) -> dict[str, int]:
@@ -356,7 +325,7 @@ class Posterior:
 
     def _gradient(self, tokens: Mapping[str, int], fields, x) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Gradient [p] of f and the adjoint of every stage's source."""
-        _, slopes = self._objective(fields, x)
+        _, slopes = self.programs.objective(fields, x, self.data)
         load, direct = jax.tree.map(lambda slope: slope[None], slopes)
         gradients, adjoints = self._adjoint(tokens, fields, x, load, direct)
         return gradients[0], {name: adjoint[0] for name, adjoint in adjoints.items()}
@@ -379,7 +348,7 @@ class Posterior:
             rhs = np.concatenate([loads[name] for name in stage.tracers], axis=1)
             adjoint = stage.system.solve(tokens[stage.name], np.ascontiguousarray(rhs.T), transposed=True).T
             adjoints[stage.name] = adjoint
-            upstream, parameters = self._backward[stage.name](fields, x, adjoint)
+            upstream, parameters = self.programs.backward[stage.name](fields, x, adjoint)
             loads |= {name: loads[name] + np.asarray(value) for name, value in upstream.items()}
             gradients = gradients + np.asarray(parameters)
         return gradients, adjoints
@@ -392,7 +361,7 @@ class Posterior:
         directions = jnp.eye(len(x)) if directions is None else directions
         sensitivities: dict[str, np.ndarray] = {}
         for stage in self.model.stages:
-            rhs = np.asarray(self._forcing[stage.name](fields, x, sensitivities, directions))
+            rhs = np.asarray(self.programs.forcing[stage.name](fields, x, sensitivities, directions))
             active = np.flatnonzero(np.any(rhs != 0.0, axis=1))
             stacked = np.zeros_like(rhs)
             if active.size:

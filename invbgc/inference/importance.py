@@ -1,0 +1,167 @@
+"""Is the Gaussian good enough? Importance weights of its draws under the true posterior, and third derivatives.
+
+A draw x_i of Laplace's Gaussian q carries the weight w_i = p(x_i)/q(x_i). Pareto-smoothed (Vehtari et al. 2024, J.
+Mach. Learn. Res. 25), the weights correct the moments, and the shape k of their tail says whether that can be relied
+on: below 0.7 yes, above no, and then the posterior should be sampled.
+
+Along an eigen-direction, in units z of its standard deviation, U = z^2/2 + c z^3/6 + ..., so that c, the third
+derivative, is minus the skewness of the posterior to first order.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from invbgc.errors import ConvergenceError
+from invbgc.inference.laplace import Laplace
+from invbgc.inference.posterior import Evaluation, Posterior
+
+GOOD_K = 0.7
+"""Shape of the weights' tail above which weighted means are not reliable (Vehtari et al. 2024)."""
+
+STEP = 0.5
+"""Distance, in standard deviations, of the points from which third derivatives are differenced."""
+
+
+@dataclass(frozen=True, eq=False)
+class Importance:
+    """Draws of a Gaussian approximation, weighted to the posterior.
+
+    Attributes:
+        names: free parameters.
+        x: [n, p] draws in optimiser coordinates.
+        log_weight: [n] smoothed, normalised to a sum of one after exponentiation.
+        k_hat: shape of the tail of the raw weights.
+    """
+
+    names: tuple[str, ...]
+    x: np.ndarray
+    log_weight: np.ndarray
+    k_hat: float
+
+    @property
+    def weight(self) -> np.ndarray:
+        """Weights [n], summing to one."""
+        return np.exp(self.log_weight)
+
+    @property
+    def effective(self) -> float:
+        """Draws of the posterior that these are worth, 1 / sum w^2."""
+        return float(1.0 / np.sum(self.weight**2))
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the weighted moments can be relied on."""
+        return self.k_hat < GOOD_K
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Posterior mean [p]."""
+        return self.weight @ self.x
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Posterior covariance [p, p]."""
+        departure = self.x - self.mean
+        return (self.weight[:, None] * departure).T @ departure
+
+    @property
+    def standard_deviation(self) -> np.ndarray:
+        """Posterior standard deviation [p]."""
+        return np.sqrt(np.diag(self.covariance))
+
+    def to_dataset(self) -> xr.Dataset:
+        """Draws, weights and corrected moments."""
+        return xr.Dataset(
+            {
+                "x": (("draw", "parameter"), self.x, {"long_name": "draw in optimiser coordinates"}),
+                "log_weight": ("draw", self.log_weight, {"long_name": "smoothed log importance weight"}),
+                "mean": ("parameter", self.mean, {"long_name": "corrected posterior mean"}),
+                "standard_deviation": ("parameter", self.standard_deviation),
+            },
+            {"parameter": list(self.names)},
+            {"k_hat": self.k_hat, "effective_draws": self.effective},
+        )
+
+
+def importance(
+    objective: Callable[[np.ndarray], float],
+    laplace: Laplace,
+    key: jax.Array,
+    n: int,
+    progress: Callable[[int, int], Any] | None = None,
+) -> Importance:
+    """Weigh draws of a Gaussian by the posterior.
+
+    Args:
+        objective: U(x) = -ln p(x | data) up to a constant; infinite where x is not admissible. A `ConvergenceError` of
+            it counts as infinite.
+        laplace: the Gaussian, with every direction informed.
+        key: JAX random key.
+        n: number of draws.
+        progress: receives the number of draws done and n.
+
+    Returns:
+        The weighted draws.
+
+    Raises:
+        ConvergenceError: no draw has a finite weight.
+    """
+    from arviz_stats.base import array_stats
+
+    x = laplace.draw(key, n)
+    logs = np.empty(n)
+    for i, point in enumerate(x):
+        try:
+            logs[i] = -objective(point) + laplace.quadratic(point)
+        except ConvergenceError:
+            logs[i] = -np.inf
+        if progress is not None:
+            progress(i + 1, n)
+    logs[~np.isfinite(logs)] = -np.inf
+    if not np.any(np.isfinite(logs)):
+        raise ConvergenceError("importance weights: none of the draws is admissible; the Gaussian is far too wide.")
+    finite = np.maximum(logs - logs.max(), -1e4)
+    smoothed, k_hat = array_stats.psislw(finite)
+    smoothed = smoothed - np.logaddexp.reduce(smoothed)
+    return Importance(laplace.names, x, smoothed, float(k_hat))
+
+
+def asymmetry(posterior: Posterior, laplace: Laplace, optimum: Evaluation, step: float = STEP) -> xr.Dataset:
+    """Third derivatives of -ln p along the eigen-directions, in units of their standard deviations.
+
+    Args:
+        posterior: whose f is -ln p.
+        laplace: at its optimum.
+        optimum: the posterior there, with sensitivities.
+        step: distance of the differenced gradients.
+
+    Returns:
+        Dataset on ``direction``: third_derivative c, minus the skewness to first order; NaN where a point has no steady
+        state.
+    """
+    keep = laplace.informed
+    scale = np.sqrt(laplace.scale / laplace.eigenvalues[keep])
+    base = np.asarray(posterior.value_grad(optimum.x, optimum).gradient)
+    third = np.full(len(keep), np.nan)
+    for i, deviation in zip(np.flatnonzero(keep), scale, strict=True):
+        along = laplace.directions[:, i] * deviation
+        ends = [laplace.x + sign * step * along for sign in (1.0, -1.0)]
+        if any(posterior.admissible(end) is not None for end in ends):
+            continue
+        try:
+            slopes = [np.asarray(posterior.value_grad(end, optimum).gradient) @ along for end in ends]
+        except ConvergenceError:
+            continue
+        third[i] = (slopes[0] + slopes[1] - 2.0 * base @ along) / step**2 / laplace.scale
+    return xr.Dataset(
+        {
+            "third_derivative": ("direction", third, {"long_name": "third derivative of -ln p, unit variance"}),
+            "eigenvalue": ("direction", laplace.eigenvalues / laplace.scale),
+            "direction_name": ("direction", list(laplace.direction_names)),
+        }
+    )
