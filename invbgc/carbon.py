@@ -107,7 +107,7 @@ def export(
     progress("export by pathway")
     exported = carbon_export(state, labile_hours)
     tables = {"export": exported, "bands": zonal_bands(exported)}
-    regions = _regions(fit)
+    regions = regions_of(fit)
     if regions:
         tables["regions"] = region_totals(exported, regions)
     stations = stations_on(model.grid)
@@ -127,7 +127,7 @@ def export(
     return tables
 
 
-def _regions(fit: Fitted) -> dict[str, np.ndarray]:
+def regions_of(fit: Fitted) -> dict[str, np.ndarray]:
     """Basins of the grid, and the 12 regions where the data of the run hold them: name -> mask [ny, nx]."""
     from invbgc.datasets.regions import region_variables
     from invbgc.diagnostics.places import labelled_regions

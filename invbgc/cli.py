@@ -3,14 +3,14 @@
 Everything heavy is imported inside the commands, so that help is instant.
 """
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from invbgc.errors import InvbgcError
+from invbgc import cli_posterior
+from invbgc.cli_common import RunArgument, guard, load
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,10 +23,7 @@ data_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="What can be computed on and with, and getting it."
 )
 app.add_typer(data_app, name="data")
-
-RunArgument = Annotated[
-    Path | None, typer.Argument(help="Run file (TOML); without one, the embedded ocean with its synthetic data.")
-]
+cli_posterior.add_to(app)
 
 SourceArgument = Annotated[str, typer.Argument(help="Name of a source; invbgc data list shows them.")]
 SourcesArgument = Annotated[list[str] | None, typer.Argument(help="Names of sources; all where none is given.")]
@@ -37,25 +34,8 @@ def main() -> None:
     app()
 
 
-def _guard(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn errors made on purpose into one paragraph and status 2, and Ctrl-C into status 130."""
-
-    @functools.wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except InvbgcError as error:
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt as stop:
-            typer.echo(f"\nStopped. {stop}\nRun the same command again to continue where it stopped.", err=True)
-            raise typer.Exit(130) from None
-
-    return guarded
-
-
 @app.command()
-@_guard
+@guard
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("run.toml"),
     preset: Annotated[
@@ -71,7 +51,7 @@ def init(
 
 
 @app.command()
-@_guard
+@guard
 def fit(
     runfile: RunArgument = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again; replaces the checkpoints of an earlier run.")] = (
@@ -84,21 +64,11 @@ def fit(
     """
     from invbgc import run
 
-    result, converged = run.fit(*_load(runfile), progress=typer.echo, fresh=fresh)
+    result, converged = run.fit(*load(runfile), progress=typer.echo, fresh=fresh)
     typer.echo(f"Result:  {result}\nReport:  {run.write_report(result)}")
     if not converged:
         typer.echo("The fit has not converged; the same command continues it where evaluations were spent.", err=True)
         raise typer.Exit(3)
-
-
-@app.command()
-@_guard
-def laplace(runfile: RunArgument = None) -> None:
-    """Compute the error bars of a finished fit again, for example with another scaling."""
-    from invbgc import run
-
-    result = run.laplace(*_load(runfile))
-    typer.echo(f"Result:  {result}\nReport:  {run.write_report(result)}")
 
 
 LabileOption = Annotated[
@@ -113,7 +83,7 @@ MixedLayerOption = Annotated[
 
 
 @app.command()
-@_guard
+@guard
 def export(
     runfile: RunArgument = None,
     labile_hours: LabileOption = None,
@@ -127,7 +97,7 @@ def export(
     """Where the carbon of a fitted ocean goes: export by pathway and place, inventories, error bars and figures."""
     from invbgc import carbon
 
-    run, source = _load(runfile)
+    run, source = load(runfile)
     layer = None if mixed_layer is None else carbon.read_field(mixed_layer, "mixed_layer_depth")
     climate = warming if temperature is None else carbon.read_field(temperature, "temperature")
     fit = carbon.fitted(run, typer.echo, labile_hours)
@@ -135,18 +105,18 @@ def export(
 
 
 @app.command()
-@_guard
+@guard
 def sequestration(runfile: RunArgument = None, labile_hours: LabileOption = None) -> None:
     """How long respired carbon stays away from the atmosphere: distributions over 10,000 years, by pool."""
     from invbgc import carbon
 
-    run, source = _load(runfile)
+    run, source = load(runfile)
     fit = carbon.fitted(run, typer.echo, labile_hours)
     _finish(fit, carbon.sequestration(fit, labile_hours, typer.echo), source)
 
 
 @app.command()
-@_guard
+@guard
 def compare(
     table: Annotated[Path, typer.Argument(help="CSV of measured fluxes: station, depth, value, error, unit, kind.")],
     runfile: RunArgument = None,
@@ -156,7 +126,7 @@ def compare(
     from invbgc import carbon
     from invbgc.diagnostics.compare import read_flux_table
 
-    run, source = _load(runfile)
+    run, source = load(runfile)
     layer = None if mixed_layer is None else carbon.read_field(mixed_layer, "mixed_layer_depth")
     observed = read_flux_table(table)
     fit = carbon.fitted(run, typer.echo)
@@ -164,7 +134,7 @@ def compare(
 
 
 @app.command()
-@_guard
+@guard
 def transient(
     runfile: RunArgument = None,
     scale: Annotated[float, typer.Option(help="Gas exchange over that of the forcing.")] = 1.0,
@@ -172,13 +142,13 @@ def transient(
     """Follow a fitted ocean through the industrial era: excess DIC, bomb radiocarbon; a rerun resumes."""
     from invbgc import carbon, transients
 
-    run, source = _load(runfile)
+    run, source = load(runfile)
     fit = carbon.fitted(run, typer.echo)
     _finish(fit, transients.transient(fit, scale, typer.echo), source)
 
 
 @app.command()
-@_guard
+@guard
 def calibrate(
     runfile: RunArgument = None,
     joint: Annotated[bool, typer.Option("--joint", help="Fit gas exchange and parameters at once.")] = False,
@@ -187,7 +157,7 @@ def calibrate(
     from invbgc import run as runs
     from invbgc import transients
 
-    run, source = _load(runfile)
+    run, source = load(runfile)
     folder = transients.calibrate(run, source, typer.echo, joint)
     typer.echo(f"Results: {folder}")
     if not joint:
@@ -195,7 +165,7 @@ def calibrate(
 
 
 @app.command()
-@_guard
+@guard
 def report(
     result: Annotated[Path, typer.Argument(help="Result file (fit.nc), or the output folder that holds it.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file; report.html beside it.")] = None,
@@ -208,13 +178,13 @@ def report(
 
 
 @app.command()
-@_guard
+@guard
 def check(runfile: RunArgument = None) -> None:
     """Verify a run: conservation, steady state, derivatives. Ends with status 1 if a check fails."""
     from invbgc import run
 
     passed = True
-    for table in run.verify(*_load(runfile)):
+    for table in run.verify(*load(runfile)):
         lines, holds = check_lines(table)
         typer.echo("\n".join(lines) + "\n")
         passed = passed and holds
@@ -224,7 +194,7 @@ def check(runfile: RunArgument = None) -> None:
 
 
 @app.command()
-@_guard
+@guard
 def info() -> None:
     """Print versions, sparse solvers found, cores, memory, and what is known by name."""
     from invbgc import run
@@ -234,7 +204,7 @@ def info() -> None:
 
 
 @data_app.command("list")
-@_guard
+@guard
 def data_list() -> None:
     """List circulations, datasets with their terms, presets, and the external sources that can be fetched."""
     from invbgc.datasets.registry import list_datasets
@@ -260,7 +230,7 @@ def data_list() -> None:
 
 
 @data_app.command("convert")
-@_guard
+@guard
 def data_convert(
     source: Annotated[str, typer.Argument(help="Circulation: a name, a .mat, .jld2, .npz or .nc file, a TMM folder.")],
     target: Annotated[Path, typer.Argument(help="netCDF file to write.")],
@@ -278,7 +248,7 @@ def data_convert(
 
 
 @data_app.command("info")
-@_guard
+@guard
 def data_info(name: SourceArgument) -> None:
     """Describe a source: files, addresses, checksums, licence, citation and how to get it."""
     from invbgc.sources.cache import local_path
@@ -306,7 +276,7 @@ def data_info(name: SourceArgument) -> None:
 
 
 @data_app.command("fetch")
-@_guard
+@guard
 def data_fetch(
     name: SourceArgument,
     file: Annotated[list[str] | None, typer.Option(help="Only this file of the source; may be repeated.")] = None,
@@ -323,7 +293,7 @@ def data_fetch(
 
 
 @data_app.command("cite")
-@_guard
+@guard
 def data_cite(names: SourcesArgument = None) -> None:
     """Print what to cite for the sources named (all where none is)."""
     from invbgc.sources.registry import cite
@@ -333,7 +303,7 @@ def data_cite(names: SourcesArgument = None) -> None:
 
 
 @data_app.command("verify")
-@_guard
+@guard
 def data_verify(names: SourcesArgument = None) -> None:
     """Compare files in the cache with their checksums.
 
@@ -352,7 +322,7 @@ def data_verify(names: SourcesArgument = None) -> None:
 
 
 @data_app.command("recipe")
-@_guard
+@guard
 def data_recipe(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.toml"),
     template: Annotated[str, typer.Option(help="Ready-made recipe to start from: wang2023 or glodap_woa.")] = (
@@ -368,7 +338,7 @@ def data_recipe(
 
 
 @data_app.command("prepare")
-@_guard
+@guard
 def data_prepare(recipe: Annotated[Path, typer.Argument(help="Recipe (TOML); invbgc data recipe writes one.")]) -> None:
     """Make one dataset file for an ocean: bin bottles, regrid climatologies, derive what follows, check, write."""
     from invbgc.datasets.prepare import prepare
@@ -378,7 +348,7 @@ def data_prepare(recipe: Annotated[Path, typer.Argument(help="Recipe (TOML); inv
 
 
 @data_app.command("check")
-@_guard
+@guard
 def data_check(
     file: Annotated[Path, typer.Argument(help="Dataset file (netCDF).")],
     circulation: Annotated[
@@ -452,13 +422,3 @@ def check_lines(table: Any) -> tuple[list[str], bool]:
         verdict = "ok" if bool(table["holds"].values[row]) else "FAILED"
         lines.append("  ".join([f"  {label:<{width}}", *cells, verdict]))
     return lines, bool(table["holds"].all())
-
-
-def _load(runfile: Path | None) -> tuple[Any, Path | None]:
-    """Read and check the run file, or take the embedded preset."""
-    from invbgc.runcheck import validate_run
-    from invbgc.runfile import preset, read_run
-
-    run = preset("embedded") if runfile is None else read_run(runfile)
-    validate_run(run, runfile or "the embedded run")
-    return run, runfile

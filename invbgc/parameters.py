@@ -135,6 +135,15 @@ class ParameterTable(Sequence[Parameter]):
         held = {self._position(name) for name in names}
         return ParameterTable(replace(row, free=row.free and i not in held) for i, row in enumerate(self._rows))
 
+    def with_prior(self, name: str, value: float, sd: float) -> "ParameterTable":
+        """The table with a Gaussian prior of one parameter: its centre in parameter units, its sd in coordinates."""
+        changed = self._position(name)
+        rows = [
+            replace(row, prior_mean=row.coordinate(value), prior_sd=sd) if i == changed else row
+            for i, row in enumerate(self._rows)
+        ]
+        return ParameterTable(rows)
+
     def to_vector(self, values: Mapping[str, float] | None = None) -> np.ndarray:
         """Optimiser coordinates [n_free] of the present values, or of `values` (missing names keep their present)."""
         table = self if values is None else self.with_values(values)

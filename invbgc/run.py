@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 RESULT_NAME = "fit.nc"
 """Name of the result file in the output folder."""
 
+UNEXPLAINED = 0.05
+"""Part of the variance that a good fit leaves unexplained; it scales the priors of a fit, not those of a posterior."""
+
 SCALINGS = ("authors", "all", "effective")
 """Ways to count independent observations; all are stored, the one of the run file first."""
 
@@ -55,7 +58,14 @@ def prepare(run: RunFile) -> "Posterior":
         run.solver.memory_GiB,
     )  # fmt: skip
     scales: dict[str, float] = {str(name): factor for name, factor in run.observations.weights.items()}
-    return Posterior(model, observations.subset(run.observations.tracers), scales)
+    chosen = observations.subset(run.observations.tracers)
+    return Posterior(model, chosen, scales, _prior_factor(chosen))
+
+
+def _prior_factor(observations: "Observations") -> float:
+    """Noise scale 2 f/N that a prior takes in a fit of the paper's misfit, for a fit that explains most variance."""
+    boxes = sum(data.count for data in observations.tracers.values())
+    return UNEXPLAINED * len(observations.tracers) / boxes
 
 
 def fit(
@@ -243,7 +253,13 @@ def _table(run: RunFile) -> "ParameterTable":
                 f"{section.start}: the parameters are {', '.join(start.names)}; expected {', '.join(table.names)}."
             )
         table = start
-    return table.with_values(section.overrides).freeze(section.freeze)
+    table = table.with_values(section.overrides).freeze(section.freeze)
+    for row in table.free:
+        if row.name in section.priors:
+            table = table.with_prior(row.name, *section.priors[row.name])
+        elif section.prior_sd is not None:
+            table = table.with_prior(row.name, row.value, section.prior_sd)
+    return table
 
 
 def approximations(found: "Fit", first: str) -> "list[Laplace]":

@@ -115,13 +115,23 @@ def _check_parameters(run: RunFile, where: str | Path) -> list[str]:
     aliases = {row.alias: row.name for row in table}
     problems = [
         f"{place} {key}: no parameter is called {name!r}. {nearest(name, known, aliases)}"
-        for key in ("freeze", "overrides")
+        for key in ("freeze", "overrides", "priors")
         for name in getattr(section, key)
         if name not in known
     ]
     problems += [
         f"{place} overrides: {name} = {value:g}; expected {TRANSFORMS[table[name].transform].domain}."
         for name, value in section.overrides.items()
+        if name in known and not TRANSFORMS[table[name].transform].allowed(value)
+    ]
+    problems += [
+        f"{place} priors: {name} is frozen; a prior says nothing about it."
+        for name in section.priors
+        if name in section.freeze
+    ]
+    problems += [
+        f"{place} priors: {name} about {value:g}; expected {TRANSFORMS[table[name].transform].domain}."
+        for name, (value, _) in section.priors.items()
         if name in known and not TRANSFORMS[table[name].transform].allowed(value)
     ]
     if section.start not in ("first_guess", "published") and not Path(section.start).is_file():

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from invbgc.constants import PREINDUSTRIAL_PCO2
 from invbgc.errors import InputError
@@ -126,6 +126,14 @@ class ParametersSection(Section):
         default={},
         description="Start values that replace those of 'start', for example { b_C = 0.65, eta = 0.98 }.",
     )
+    priors: dict[str, tuple[float, Positive]] = Field(
+        default={},
+        description="Gaussian priors: value, and standard deviation of its logarithm (of itself where linear), "
+        "for example { kappa_ru = [2e-11, 1.0] }; flat where none is given.",
+    )
+    prior_sd: float | None = Field(
+        default=None, gt=0, description="Standard deviation of a prior about the start, for all other free parameters."
+    )
 
 
 class ObservationsSection(Section):
@@ -171,6 +179,55 @@ class LaplaceSection(Section):
     )
 
 
+class ErrorsSection(Section):
+    """The error model of sample, twin, ensemble and sensitivity: how far the misfit may rise above its minimum."""
+
+    model: Literal["paper", "per_tracer", "structured"] = Field(
+        default="structured",
+        description="One scale for all tracers as published; one for each, inferred; or partly smooth errors.",
+    )
+
+
+class SampleSection(Section):
+    """Sampling the posterior."""
+
+    kernel: Literal["nuts", "delayed"] = Field(
+        default="nuts", description="No-U-Turn sampler, or draws of the Gaussian approximation that the model judges."
+    )
+    chains: int = Field(default=4, ge=1, description="Chains, each in a process of its own where there are workers.")
+    warmup: int = Field(default=40, ge=1, description="Draws of a chain in which its step is adapted, not kept.")
+    draws: int = Field(default=400, ge=1, description="Draws of a chain that are kept; more may be asked for later.")
+    chunk: int = Field(default=10, ge=1, description="Draws between checkpoints.")
+    importance: int = Field(
+        default=400, ge=50, description="Draws of the Gaussian that are weighted by the posterior, to judge it."
+    )
+
+
+class TwinSection(Section):
+    """Identical twins: are the error bars true?"""
+
+    number: int = Field(default=100, ge=1, description="Synthetic data sets, each from a truth of its own.")
+    spread: Positive = Field(
+        default=0.2, description="Standard deviation of the true parameters about the start; a prior replaces it."
+    )
+    noise: float = Field(
+        default=0.05, ge=0, description="Independent error of a box of mean volume over the spread of the tracer."
+    )
+    structure: float = Field(default=0.05, ge=0, description="Smooth error over the spread of the tracer.")
+    draws: int = Field(default=0, ge=0, description="Draws of a chain for each twin; 0 for Gaussian error bars only.")
+
+
+class EnsembleSection(Section):
+    """Members that differ in structure, and draws from the Gaussian approximation of the fit."""
+
+    members: dict[str, tuple[Any, ...]] = Field(
+        default={},
+        description="Keys of this file with the values they take, combined with each other, for example "
+        "{ 'dataset.npp' = ['satellite_pattern', 'inverse_uptake_pattern'], 'model.sinking' = ['upwind', 'exact'] }.",
+    )
+    draws: int = Field(default=200, ge=0, description="Draws of the fitted parameters, for the spread of diagnostics.")
+
+
 class TransientSection(Section):
     """The industrial era: DIC and radiocarbon since preindustrial times."""
 
@@ -214,6 +271,10 @@ class RunFile(Section):
     solver: SolverSection = SolverSection()
     fit: FitSection = FitSection()
     laplace: LaplaceSection = LaplaceSection()
+    errors: ErrorsSection = ErrorsSection()
+    sample: SampleSection = SampleSection()
+    twin: TwinSection = TwinSection()
+    ensemble: EnsembleSection = EnsembleSection()
     transient: TransientSection = TransientSection()
 
 
@@ -334,6 +395,30 @@ def to_toml(run: RunFile, comments: bool = True) -> str:
     return "\n".join(lines)
 
 
+def with_keys(run: RunFile, changes: Mapping[str, Any]) -> RunFile:
+    """A run with some keys changed.
+
+    Args:
+        run: the run.
+        changes: dotted key -> value, for example ``{"model.sinking": "exact"}``; a section -> all its keys.
+
+    Raises:
+        InputError: a key is unknown or a value is not allowed.
+    """
+    content = run.model_dump()
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        if section not in content or (name and name not in content[section]):
+            known = [f"{s}.{k}" for s, keys in content.items() for k in keys]
+            raise InputError(f"the run file has no key {key!r}. {nearest(key, known)}")
+        content[section] = content[section] | {name: value} if name else value
+    try:
+        return RunFile.model_validate(content)
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise InputError(f"changing {', '.join(changes)}: {reasons}.") from error
+
+
 def _with_folder(run: RunFile, folder: Path) -> RunFile:
     """Make the paths of a run absolute, counted from the folder of its file."""
     updates: dict[str, Any] = {"run": run.run.model_copy(update={"output": folder / run.run.output})}
@@ -363,7 +448,8 @@ def _choices(annotation: Any) -> str:
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }" if value else "{}"
+        parts = (f"{key if key.isidentifier() else repr(key)} = {_toml_value(item)}" for key, item in value.items())
+        return "{ " + ", ".join(parts) + " }" if value else "{}"
     if isinstance(value, tuple):
         return f"[{', '.join(_toml_value(item) for item in value)}]"
     if isinstance(value, str | Path):

@@ -16,6 +16,7 @@ from sd^2 = g^T C g.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -58,6 +59,11 @@ class Scalars:
     units: tuple[str, ...]
     long_names: tuple[str, ...]
     function: Callable[[Fields, jax.Array], jax.Array]
+
+    @cached_property
+    def compiled(self) -> Callable[[Fields, jax.Array], jax.Array]:
+        """The function, compiled."""
+        return jax.jit(self.function)
 
 
 def carbon_scalars(

@@ -1,8 +1,8 @@
 """Is the Gaussian good enough? Importance weights of its draws under the true posterior, and third derivatives.
 
-A draw x_i of Laplace's Gaussian q carries the weight w_i = p(x_i)/q(x_i). Pareto-smoothed (Vehtari et al. 2024, J.
-Mach. Learn. Res. 25), the weights correct the moments, and the shape k of their tail says whether that can be relied
-on: below 0.7 yes, above no, and then the posterior should be sampled.
+A draw x_i of Laplace's Gaussian q (or of one whose valleys are straightened) has the weight w_i = p(x_i)/q(x_i).
+Pareto-smoothed (Vehtari et al. 2024, J. Mach. Learn. Res. 25), the weights correct the moments, and the shape k of
+their tail says whether that can be relied on: below 0.7 yes, above no, and then the posterior should be sampled.
 
 Along an eigen-direction, in units z of its standard deviation, U = z^2/2 + c z^3/6 + ..., so that c, the third
 derivative, is minus the skewness of the posterior to first order.
@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from invbgc.errors import ConvergenceError
+from invbgc.inference.coordinates import Coordinates
 from invbgc.inference.laplace import Laplace
 from invbgc.inference.posterior import Evaluation, Posterior
 
@@ -90,7 +91,8 @@ class Importance:
 
 def importance(
     objective: Callable[[np.ndarray], float],
-    laplace: Laplace,
+    names: tuple[str, ...],
+    coordinates: Coordinates,
     key: jax.Array,
     n: int,
     progress: Callable[[int, int], Any] | None = None,
@@ -100,7 +102,8 @@ def importance(
     Args:
         objective: U(x) = -ln p(x | data) up to a constant; infinite where x is not admissible. A `ConvergenceError` of
             it counts as infinite.
-        laplace: the Gaussian, with every direction informed.
+        names: of the free parameters.
+        coordinates: whose standard normal is drawn from: that of Laplace, or one with straightened valleys.
         key: JAX random key.
         n: number of draws.
         progress: receives the number of draws done and n.
@@ -111,13 +114,13 @@ def importance(
     Raises:
         ConvergenceError: no draw has a finite weight.
     """
-    from arviz_stats.base import array_stats
+    from arviz_stats import base
 
-    x = laplace.draw(key, n)
+    y, x, volume = coordinates.draw(key, n)
     logs = np.empty(n)
     for i, point in enumerate(x):
         try:
-            logs[i] = -objective(point) + laplace.quadratic(point)
+            logs[i] = -objective(point) + 0.5 * y[i] @ y[i] + volume[i]
         except ConvergenceError:
             logs[i] = -np.inf
         if progress is not None:
@@ -126,9 +129,9 @@ def importance(
     if not np.any(np.isfinite(logs)):
         raise ConvergenceError("importance weights: none of the draws is admissible; the Gaussian is far too wide.")
     finite = np.maximum(logs - logs.max(), -1e4)
-    smoothed, k_hat = array_stats.psislw(finite)
+    smoothed, k_hat = base.array_stats.psislw(finite)
     smoothed = smoothed - np.logaddexp.reduce(smoothed)
-    return Importance(laplace.names, x, smoothed, float(k_hat))
+    return Importance(names, x, smoothed, float(k_hat))
 
 
 def asymmetry(posterior: Posterior, laplace: Laplace, optimum: Evaluation, step: float = STEP) -> xr.Dataset:

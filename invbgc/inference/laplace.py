@@ -160,12 +160,6 @@ class Laplace:
         keep = self.informed
         return self.directions[:, keep] * np.sqrt(self.scale / self.eigenvalues[keep])
 
-    def quadratic(self, x: np.ndarray) -> float:
-        """(x - optimum)^T H (x - optimum) / (2 s) along the informed directions: -ln of the Gaussian's density."""
-        keep = self.informed
-        along = (x - self.x) @ self.directions[:, keep]
-        return 0.5 * float(np.sum(along**2 * self.eigenvalues[keep]) / self.scale)
-
     def standard_error(self, gradients: np.ndarray) -> np.ndarray:
         """Standard deviation of scalars that are linear in x over the width of the Gaussian (delta method).
 

@@ -89,7 +89,7 @@ class Posterior:
                 f"{model.grid.n_wet}; expected one grid: load the dataset on that of the circulation, or coarsen both."
             )
         for tracer, scale in (scales or {}).items():
-            size = scale.number if isinstance(scale, UnknownScale) else scale
+            size = min(scale.number, scale.reference) if isinstance(scale, UnknownScale) else scale
             if tracer not in observations.tracers or not size >= 0:
                 raise InputError(
                     f"scale {size} of {tracer!r}: expected numbers of at least 0 for {', '.join(observations.tracers)}"
@@ -124,7 +124,7 @@ class Posterior:
         return self.model.admissible(x)
 
     def misfit_terms(self, fields: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """Terms of f: s_X/2 e^T W e of every tracer (Wang et al. 2023, equation 6), or n_X/2 ln of it."""
+        """Terms of f: s_X/2 e^T W e of every tracer (Wang et al. 2023, equation 6), or that of an `UnknownScale`."""
         misfits = self.programs.terms(dict(fields), self.data)
         return {tracer: scaled(self.scales[tracer], term) for tracer, term in misfits.items()}
 
@@ -169,6 +169,19 @@ class Posterior:
             return jnp.where(inside, self(x, guess), jnp.inf)
 
         return function
+
+    def forget(self) -> None:
+        """Drop all factors, so that the next evaluation depends on its arguments alone, to the last bit."""
+        for system in self.model.systems.values():
+            system.clear()
+            system.failure = None
+
+    def interrupted(self) -> bool:
+        """Whether an evaluation of the JAX function since the last call was stopped by Ctrl-C; clears failures."""
+        failures = [system.failure for system in self.model.systems.values()]
+        for system in self.model.systems.values():
+            system.failure = None
+        return any(isinstance(failure, KeyboardInterrupt) for failure in failures)
 
     # ------------------------------------------------------------------ the fast route
 
@@ -240,10 +253,14 @@ class Posterior:
             gradient, _ = self._gradient(tokens, base.state.fields, jnp.asarray(base.x))
         return Evaluation(base.x, base.value, gradient, None, base.state, tokens, _added(base.stats, meter.stats))
 
-    def _slopes(self, fields: Mapping[str, jax.Array]) -> dict[str, float]:
+    def slopes(self, fields: Mapping[str, jax.Array]) -> dict[str, float]:
         """Derivative of every tracer's term of f by its misfit: s_X, or n_X/(2 q_X) where the scale is unknown."""
         misfits = self.programs.terms(dict(fields), self.data)
         return {tracer: float(scale_slope(self.scales[tracer], term)) for tracer, term in misfits.items()}
+
+    def prior_curvature(self, x: np.ndarray) -> np.ndarray:
+        """Hessian of the prior's part of f, [p, p]."""
+        return self.prior_factor * np.asarray(self.programs.prior_slopes(jnp.asarray(x))[1])
 
     def chord_gradient(self, evaluation: Evaluation, trial: Evaluation) -> np.ndarray:
         """J^T W r + d(prior)/dx [p]: residuals r and prior of `trial`, sensitivities J of `evaluation`.
@@ -252,7 +269,7 @@ class Posterior:
         """
         modelled = self.model.observable(trial.state.fields)
         slope = self.prior_factor * np.asarray(self.programs.prior_slopes(jnp.asarray(trial.x))[0])
-        scales = self._slopes(trial.state.fields)
+        scales = self.slopes(trial.state.fields)
         for tracer, data in self.observations.tracers.items():
             residual = np.asarray(modelled[tracer])[data.index] - data.value
             slope = slope + scales[tracer] * (evaluation.jacobian[tracer] @ data.weighted(residual))
@@ -306,8 +323,8 @@ class Posterior:
     def _gauss_newton(self, fields, x, sensitivities) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """J^T W J plus the Hessian of the prior [p, p], and J [p, m] of every tracer."""
         observed = self.programs.observed_sensitivities(fields, sensitivities)
-        total = self.prior_factor * np.asarray(self.programs.prior_slopes(x)[1])
-        jacobian, scales = {}, self._slopes(fields)
+        total = self.prior_curvature(x)
+        jacobian, scales = {}, self.slopes(fields)
         for tracer, data in self.observations.tracers.items():
             jacobian[tracer] = np.ascontiguousarray(np.asarray(observed[tracer])[:, data.index])
             total = total + scales[tracer] * (jacobian[tracer] @ data.weighted(jacobian[tracer].T))

@@ -20,22 +20,25 @@ from invbgc.steady import Stage
 Fields = Mapping[str, jax.Array]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["number"], meta_fields=[])
+@partial(jax.tree_util.register_dataclass, data_fields=["number", "reference"], meta_fields=[])
 @dataclass(frozen=True)
 class UnknownScale:
     """The misfit of a tracer whose error variance is not known, and integrated out.
 
     Errors of variance s over the weights, with the prior 1/s, leave (Gelman et al. 2013, section 3.2)
 
-        -ln p = n/2 ln q,
+        -ln p = n/2 (1 + ln(2 q/(n s_0))),
 
-    with the misfit q and n independent observations. At its minimum it has the slope 1/s of a known scale s = 2 q/n.
+    with the misfit q and n independent observations. Where the variance is most likely s_0, that is where q = n s_0/2,
+    value and slope are those of the known scale, q/s_0.
 
     Attributes:
         number: n.
+        reference: s_0, which moves the value by a constant.
     """
 
     number: float
+    reference: float
 
 
 Scale = float | UnknownScale
@@ -43,9 +46,9 @@ Scale = float | UnknownScale
 
 
 def scaled(scale: Scale, misfit):
-    """Term of the objective for a misfit q: the factor times q, or n/2 ln(2 q/n)."""
+    """Term of the objective for a misfit q: the factor times q, or that of an unknown scale."""
     if isinstance(scale, UnknownScale):
-        return 0.5 * scale.number * jnp.log(2.0 * misfit / scale.number)
+        return 0.5 * scale.number * (1.0 + jnp.log(2.0 * misfit / (scale.number * scale.reference)))
     return scale * misfit
 
 

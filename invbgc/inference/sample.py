@@ -1,14 +1,14 @@
 """Sampling the posterior: one Markov chain, in chunks, to be resumed to the same draws.
 
-Chains run in the whitened coordinates of Laplace's approximation, x = x_hat + R z with R R^T its covariance, where the
-posterior is close to a standard normal: the mass matrix is known from the start, and warm-up adapts a step size only.
-Two kernels leave exp(-U) invariant:
+Chains run in coordinates y in which the posterior is close to a standard normal, whitened by Laplace's approximation
+and with bent valleys straightened (`invbgc.inference.coordinates`): the mass matrix is known from the start, and
+warm-up adapts a step size only. Two kernels leave exp(-U) invariant:
 
 * ``"nuts"``: the No-U-Turn sampler of numpyro (Hoffman and Gelman 2014).
 * ``"delayed"``: delayed acceptance (Christen and Fox 2005) with the quadratic model as surrogate. Its posterior is
-  sampled exactly, by z' = rho z + (1 - rho^2)^1/2 noise; the model judges the result, with the probability
+  sampled exactly, by y' = rho y + (1 - rho^2)^1/2 noise; the model judges the result, with the probability
 
-      min(1, w(x') / w(x)),    w = exp(-U(x) + |z|^2/2),
+      min(1, w(x') / w(x)),    w = exp(-U(x) + |y|^2/2) |dx/dy|,
 
   so that a draw costs one steady state and no gradient. Warm-up chooses rho.
 
@@ -19,7 +19,7 @@ sensitivities at the optimum foresee.
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -30,12 +30,16 @@ import numpy as np
 from invbgc import __version__
 from invbgc.errors import ConvergenceError, InputError
 from invbgc.inference.checkpoint import CheckpointFolder, digest
-from invbgc.inference.laplace import Laplace
+from invbgc.inference.coordinates import Coordinates
 
 Kernel = Literal["nuts", "delayed"]
 
-TARGET_ACCEPTANCE = {"nuts": 0.8, "delayed": 0.4}
-"""Mean acceptance probability to which warm-up adapts."""
+TARGET_ACCEPTANCE = {"nuts": 0.65, "delayed": 0.4}
+"""Mean acceptance probability to which warm-up adapts. On a normal distribution of 21 dimensions, trajectories of three
+steps at 0.65 give twice the effective draws per gradient of those of seven steps at the usual 0.8."""
+
+START_STEP = 1.0
+"""First step of NUTS in 21 dimensions; it goes as the fourth root of their number."""
 
 MAX_DEPTH = 8
 """Doublings of a NUTS trajectory at most."""
@@ -59,8 +63,8 @@ class SamplerOptions:
     """
 
     kernel: Kernel = "nuts"
-    warmup: int = 60
-    draws: int = 250
+    warmup: int = 40
+    draws: int = 400
     chunk: int = 10
     seed: int = 0
 
@@ -105,7 +109,7 @@ class Chain:
 
 def sample_chain(
     potential: Callable[[jax.Array], jax.Array],
-    laplace: Laplace,
+    coordinates: Coordinates,
     chain: int = 0,
     options: SamplerOptions | None = None,
     folder: str | Path | None = None,
@@ -117,7 +121,7 @@ def sample_chain(
 
     Args:
         potential: U(x) = -ln p up to a constant, a JAX function; infinite or NaN where x is not allowed.
-        laplace: Gaussian approximation at the optimum, with every direction informed.
+        coordinates: in which the posterior is close to a standard normal.
         chain: number of the chain, which seeds it.
         options: kernel and lengths.
         folder: for checkpoints, one after every chunk; None for none. A chain that was killed and resumed makes the
@@ -130,22 +134,17 @@ def sample_chain(
         The draws.
 
     Raises:
-        InputError: a direction is not informed by the data.
         ConvergenceError: no admissible start is found.
         CheckpointError: the checkpoints are damaged or belong to another chain.
         KeyboardInterrupt: with a message that says how the chain can be resumed.
     """
     options = options or SamplerOptions()
-    if not np.all(laplace.informed):
-        blind = [name for name, known in zip(laplace.direction_names, laplace.informed, strict=True) if not known]
-        raise InputError(
-            f"sampler: the data do not inform [{'], ['.join(blind)}]; the posterior has no end there. Give a prior to "
-            "a parameter of each direction, or freeze one."
-        )
-    centre, root = jnp.asarray(laplace.x), jnp.asarray(laplace.root)
+    centre, root = jnp.asarray(coordinates.centre), jnp.asarray(coordinates.root)
+    size = root.shape[1]
 
-    def whitened(z):
-        value = potential(centre + root @ z)
+    def whitened(y):
+        z, volume = coordinates.to_z(y)
+        value = potential(centre + root @ z) - volume
         return jnp.where(jnp.isnan(value), jnp.inf, value)
 
     key = jax.random.fold_in(jax.random.PRNGKey(options.seed), chain)
@@ -155,18 +154,18 @@ def sample_chain(
         record = {
             "invbgc version": __version__, "sampler": f"{options.kernel}, warm-up {options.warmup}",
             "chunk": str(options.chunk), "seed and chain": f"{options.seed}, {chain}",
-            "Gaussian": digest(laplace.x, np.asarray(root)),
+            "coordinates": digest(coordinates),
         }  # fmt: skip
         checkpoints = CheckpointFolder(Path(folder), record | dict(fingerprint or {}))
         saved = checkpoints.load()
     clock, done = time.perf_counter(), 0
     total = options.warmup + options.draws
-    table = np.empty((0, len(laplace.x) + len(STATISTICS)))
+    table = np.empty((0, size + len(STATISTICS)))
     costs = np.zeros(2, dtype=int)
     if saved is None:
         if posterior is not None:
             posterior.forget()
-        state = kernel.start(key, laplace.root.shape[1])
+        state = kernel.start(key, size)
     else:
         header, arrays = saved
         done, table, costs = header["done"], arrays["table"], arrays["costs"]
@@ -178,12 +177,12 @@ def sample_chain(
             posterior.forget()
         rows = []
         for _ in range(min(options.chunk, total - done)):
-            state, z, statistics, cost = kernel.step(state)
+            state, y, statistics, cost = kernel.step(state)
             if posterior is not None and posterior.interrupted():
                 where = f"the chain goes on from {checkpoints.path}" if checkpoints else "nothing was saved"
                 raise KeyboardInterrupt(f"chain {chain} stopped after {done} draws; {where}")
             costs = costs + cost
-            rows.append(np.concatenate([np.asarray(laplace.x) + laplace.root @ np.asarray(z), statistics]))
+            rows.append(np.concatenate([np.asarray(coordinates.to_x(jnp.asarray(y))), statistics]))
         done += len(rows)
         table = np.concatenate([table, rows])
         if checkpoints is not None:
@@ -194,19 +193,17 @@ def sample_chain(
             left = (time.perf_counter() - first) / (done - begun) * (total - done)
             progress(_line(chain, done, options, table, costs, left))
     kept = table[options.warmup : total]
-    columns = kept[:, len(laplace.x) :].T
+    columns = kept[:, size:].T
     return Chain(
-        kept[:, : len(laplace.x)], dict(zip(STATISTICS, columns, strict=True)), int(costs[0]), int(costs[1]),
+        kept[:, :size], dict(zip(STATISTICS, columns, strict=True)), int(costs[0]), int(costs[1]),
         time.perf_counter() - clock,
     )  # fmt: skip
 
 
-def _line(
-    chain: int, done: int, options: SamplerOptions, table: np.ndarray, costs: np.ndarray, left: float
-) -> str:
+def _line(chain: int, done: int, options: SamplerOptions, table: np.ndarray, costs: np.ndarray, left: float) -> str:
     part = table[options.warmup :] if done > options.warmup else table
     mean = dict(zip(STATISTICS, part[:, -len(STATISTICS) :].mean(axis=0), strict=True))
-    diverged = int(round(mean["diverging"] * len(part)))
+    diverged = round(mean["diverging"] * len(part))
     phase = f"warm-up {done}/{options.warmup}" if done <= options.warmup else (
         f"draw {done - options.warmup}/{options.draws}"
     )  # fmt: skip
@@ -218,49 +215,57 @@ def _line(
 
 
 class _Nuts:
-    """Transitions of numpyro's NUTS in whitened coordinates."""
+    """Transitions of numpyro's NUTS in whitened coordinates, with a step size that warm-up adapts."""
 
     def __init__(self, potential: Callable, warmup: int):
         from numpyro.infer import NUTS
 
         self._potential, self._warmup = potential, warmup
         self._kernel = NUTS(
-            potential_fn=potential, step_size=0.5, adapt_mass_matrix=False, max_tree_depth=MAX_DEPTH,
-            target_accept_prob=TARGET_ACCEPTANCE["nuts"],
-        )  # fmt: skip
+            potential_fn=potential, adapt_step_size=False, adapt_mass_matrix=False, max_tree_depth=MAX_DEPTH
+        )
         self._sample = jax.jit(lambda state: self._kernel.sample(state, (), {}))
-        self._shape: Any = None
 
     def start(self, key, size: int):
         key, part = jax.random.split(key)
-        z = admissible_start(self._potential, part, size)
-        return self._init(key, z)
+        z = admissible_start(jax.jit(self._potential), part, size)
+        ln_step = np.log(START_STEP * (21.0 / size) ** 0.25)
+        return {"nuts": self._begin(key, z), "adapted": np.array([ln_step, 0.0, 0.0, 0.0])}
 
-    def _init(self, key, z):
-        return self._kernel.init(key, self._warmup, init_params=z, model_args=(), model_kwargs={})
+    def _begin(self, key, z):
+        return self._kernel.init(key, 0, init_params=z, model_args=(), model_kwargs={})
 
     def step(self, state):
-        state = jax.block_until_ready(self._sample(state))
-        steps = int(state.num_steps)
+        ln_step, total, count, i = state["adapted"]
+        warm = i < self._warmup
+        # Robbins and Monro; what is kept is the mean over the second half of warm-up.
+        used = float(np.exp(ln_step if warm or count == 0 else total / count))
+        nuts = state["nuts"]
+        nuts = nuts._replace(adapt_state=nuts.adapt_state._replace(step_size=jnp.asarray(used)))
+        nuts = jax.block_until_ready(self._sample(nuts))
+        if warm:
+            ln_step += (float(nuts.accept_prob) - TARGET_ACCEPTANCE["nuts"]) / (i + 1.0) ** 0.6
+            if i >= self._warmup // 2:
+                total, count = total + ln_step, count + 1.0
+        steps = int(nuts.num_steps)
         statistics = [
-            -state.potential_energy, state.accept_prob, state.adapt_state.step_size, steps,
-            np.ceil(np.log2(steps + 1)), state.energy, state.diverging,
+            -nuts.potential_energy, nuts.accept_prob, used, steps, np.ceil(np.log2(steps + 1)), nuts.energy,
+            nuts.diverging,
         ]  # fmt: skip
-        return state, state.z, np.array(statistics, dtype=float), np.array([steps, 0])
+        state = {"nuts": nuts, "adapted": np.array([ln_step, total, count, i + 1.0])}
+        return state, nuts.z, np.array(statistics, dtype=float), np.array([steps, 0])
 
     def pack(self, state) -> dict[str, np.ndarray]:
-        return {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state["nuts"]))}
+        return leaves | {"adapted": state["adapted"]}
 
     def unpack(self, arrays: Mapping[str, np.ndarray]):
         # The structure of a state, without evaluating the model.
         size = arrays["1"].shape[0]
-        shape = jax.eval_shape(lambda: self._flat_start(size))
+        shape = jax.eval_shape(lambda: self._begin(jax.random.PRNGKey(0), jnp.zeros(size)))
         leaves, tree = jax.tree.flatten(shape)
         found = [jnp.asarray(arrays[str(i)], leaf.dtype) for i, leaf in enumerate(leaves)]
-        return jax.tree.unflatten(tree, found)
-
-    def _flat_start(self, size: int):
-        return self._init(jax.random.PRNGKey(0), jnp.zeros(size))
+        return {"nuts": jax.tree.unflatten(tree, found), "adapted": arrays["adapted"]}
 
 
 class _Delayed:
@@ -313,8 +318,3 @@ def admissible_start(potential: Callable, key, size: int, tries: int = 20):
         f"sampler: none of {tries} draws of the Gaussian approximation has a steady state within the model's limits; "
         "give priors to the parameters that the data hardly inform, or freeze them."
     )
-
-
-def options_record(options: SamplerOptions) -> dict[str, Any]:
-    """Options as plain values, for manifests."""
-    return asdict(options)

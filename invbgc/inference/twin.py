@@ -8,7 +8,7 @@ standard deviations of both errors together are left out, as values below a dete
 they do not bias what remains.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,8 @@ def synthetic_observations(
     grid: OceanGrid,
     noise: float,
     structure: float,
-    seed: int,
+    seed: int | Sequence[int],
+    detection: float = DETECTION,
 ) -> dict[str, SyntheticTracer]:
     """Observations of a known ocean.
 
@@ -78,13 +79,14 @@ def synthetic_observations(
         noise: a, the independent noise of a box of mean volume as a fraction of the tracer's standard deviation.
         structure: standard deviation of the structured error as a fraction of the tracer's standard deviation.
         seed: of the random numbers.
+        detection: standard deviations of the errors below which a true value is left out.
 
     Returns:
         Tracer -> its synthetic observations.
     """
     made = {}
     for number, tracer in enumerate(name for name in TRACERS if name in sampled):
-        rng = np.random.default_rng([seed, number])
+        rng = np.random.default_rng([*np.atleast_1d(seed), number])
         index = np.sort(sampled[tracer])
         values, volume = np.asarray(truth[tracer])[index], grid.volume[index]
         share = volume / volume.sum()
@@ -93,6 +95,6 @@ def synthetic_observations(
         amplitude = structure * np.minimum(deviation, np.abs(values))
         error = amplitude * smooth_random_field(grid, rng)[index]
         noisy = values + independent * rng.normal(size=index.size)
-        seen = values > DETECTION * np.hypot(independent, amplitude)
+        seen = values > detection * np.hypot(independent, amplitude)
         made[tracer] = SyntheticTracer(index[seen], noisy[seen], error[seen], independent[seen])
     return made
