@@ -122,15 +122,15 @@ def write_twin(run: RunFile, number: int, folder: Path) -> Path:
     """
     from invbgc.circulation import write_circulation
     from invbgc.files import write_netcdf
+    from invbgc.inference.twin import DETECTION
     from invbgc.inference.twins import TwinErrors, draw_twin
     from invbgc.run import prepare
     from invbgc.runfile import to_toml
 
     section = run.twin
     posterior = prepare(run)
-    made, truth = draw_twin(
-        posterior, number, TwinErrors(section.spread, section.noise, section.structure, run.run.seed)
-    )
+    errors = TwinErrors(section.spread, section.noise, section.structure, run.run.seed)
+    made, truth = draw_twin(posterior, number, errors, DETECTION)
     values = {name: float(value) for name, value in posterior.table.to_values(truth).items()}
     model = posterior.model
     data = model.forcing.to_dataset(model.grid).merge(made.observations.to_dataset())

@@ -143,6 +143,6 @@ class Chains:
 
 def _statistic(name: str, draws: np.ndarray, **options: Any) -> float:
     """A convergence statistic of ArviZ for draws [chain, draw]."""
-    from arviz_stats import base
+    from arviz_stats.base.array import array_stats
 
-    return float(getattr(base.array_stats, name)(draws, chain_axis=0, draw_axis=1, **options))
+    return float(getattr(array_stats, name)(draws, chain_axis=0, draw_axis=1, **options))

@@ -114,7 +114,7 @@ def importance(
     Raises:
         ConvergenceError: no draw has a finite weight.
     """
-    from arviz_stats import base
+    from arviz_stats.base.array import array_stats
 
     y, x, volume = coordinates.draw(key, n)
     logs = np.empty(n)
@@ -129,7 +129,7 @@ def importance(
     if not np.any(np.isfinite(logs)):
         raise ConvergenceError("importance weights: none of the draws is admissible; the Gaussian is far too wide.")
     finite = np.maximum(logs - logs.max(), -1e4)
-    smoothed, k_hat = base.array_stats.psislw(finite)
+    smoothed, k_hat = array_stats.psislw(finite)
     smoothed = smoothed - np.logaddexp.reduce(smoothed)
     return Importance(names, x, smoothed, float(k_hat))
 

@@ -49,13 +49,17 @@ class TwinErrors:
     seed: int = 0
 
 
-def draw_twin(posterior: Posterior, number: int, errors: TwinErrors) -> tuple[Posterior, np.ndarray]:
+def draw_twin(
+    posterior: Posterior, number: int, errors: TwinErrors, detection: float = -np.inf
+) -> tuple[Posterior, np.ndarray]:
     """The posterior of one synthetic data set, observed where the real one is.
 
     Args:
         posterior: whose boxes are observed, and whose prior truths are drawn from.
         number: of the twin; with the seed it fixes truth and errors.
         errors: truths and errors.
+        detection: standard deviations of the errors below which a true value is left out. By default all boxes stay,
+            below zero too: the errors are then Gaussian, and twins share compiled programs.
 
     Returns:
         The posterior of the same model for the synthetic data, and the truth [p].
@@ -83,9 +87,8 @@ def draw_twin(posterior: Posterior, number: int, errors: TwinErrors) -> tuple[Po
         )
     grid = posterior.model.grid
     sampled = {name: data.index for name, data in posterior.observations.tracers.items()}
-    # All boxes stay, below zero too: the errors are then Gaussian, and twins share compiled programs.
     made = synthetic_observations(
-        state.observable, sampled, grid, errors.noise, errors.structure, [errors.seed, number, 1], detection=-np.inf
+        state.observable, sampled, grid, errors.noise, errors.structure, [errors.seed, number, 1], detection
     )
     fields = {}
     for name, part in made.items():
