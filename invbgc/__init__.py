@@ -31,10 +31,18 @@ if TYPE_CHECKING:
     from invbgc.diagnostics.warming import warming_effect
     from invbgc.errors import CheckpointError, ConservationError, ConvergenceError, InputError, InvbgcError
     from invbgc.grid import OceanGrid
+    from invbgc.inference.chains import Chains
+    from invbgc.inference.coordinates import Coordinates, straightened, whitened
+    from invbgc.inference.errors import estimate_errors, with_errors
     from invbgc.inference.fit import Fit, fit
+    from invbgc.inference.importance import asymmetry, importance
+    from invbgc.inference.information import contraction, influence
     from invbgc.inference.laplace import Laplace, laplace
     from invbgc.inference.posterior import Evaluation, Posterior
+    from invbgc.inference.sample import SamplerOptions, sample_chain
+    from invbgc.inference.target import Target, find_target
     from invbgc.inference.twin import synthetic_observations
+    from invbgc.inference.twins import coverage, draw_twin
     from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
     from invbgc.observations import Observations, skill
     from invbgc.parameters import Parameter, ParameterTable
@@ -57,11 +65,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Atmosphere",
+    "Chains",
     "CheckpointError",
     "Circulation",
     "Clock",
     "ConservationError",
     "ConvergenceError",
+    "Coordinates",
     "DatedBottles",
     "Evaluation",
     "Fit",
@@ -78,11 +88,14 @@ __all__ = [
     "Parameter",
     "ParameterTable",
     "Posterior",
+    "SamplerOptions",
     "Simulation",
     "State",
+    "Target",
     "TransientModel",
     "Yearbook",
     "alternate",
+    "asymmetry",
     "carbon_export",
     "carbon_pumps",
     "carbon_scalars",
@@ -91,16 +104,23 @@ __all__ = [
     "cfc_history",
     "coarsen",
     "compare_fluxes",
+    "contraction",
+    "coverage",
     "delta14c",
     "doc_residence_time",
+    "draw_twin",
     "era_of",
+    "estimate_errors",
+    "find_target",
     "fit",
     "fit_scale",
     "flux_at_depth",
     "flux_at_mixed_layer",
     "ideal_age",
     "idealised_forcing",
+    "importance",
     "industrial_carbon",
+    "influence",
     "isotope_carbon",
     "isotope_history",
     "laplace",
@@ -118,15 +138,19 @@ __all__ = [
     "read_run",
     "region_totals",
     "retention_weights",
+    "sample_chain",
     "scalar_table",
     "sequestration",
     "skill",
     "station_table",
     "steady_isotopes",
+    "straightened",
     "synthetic_observations",
     "units",
     "verify",
     "warming_effect",
+    "whitened",
+    "with_errors",
     "write_circulation",
     "write_report",
     "zonal_bands",
@@ -149,6 +173,36 @@ _HOMES = {
     "invbgc.inference.fit": ("Fit", "fit"),
     "invbgc.inference.laplace": ("Laplace", "laplace"),
     "invbgc.inference.posterior": ("Evaluation", "Posterior"),
+    "invbgc.inference.chains": ("Chains",),
+    "invbgc.inference.coordinates": (
+        "Coordinates",
+        "straightened",
+        "whitened",
+    ),
+    "invbgc.inference.errors": (
+        "estimate_errors",
+        "with_errors",
+    ),
+    "invbgc.inference.importance": (
+        "asymmetry",
+        "importance",
+    ),
+    "invbgc.inference.information": (
+        "contraction",
+        "influence",
+    ),
+    "invbgc.inference.sample": (
+        "SamplerOptions",
+        "sample_chain",
+    ),
+    "invbgc.inference.target": (
+        "Target",
+        "find_target",
+    ),
+    "invbgc.inference.twins": (
+        "coverage",
+        "draw_twin",
+    ),
     "invbgc.inference.twin": ("synthetic_observations",),
     "invbgc.models.pco": ("PCOModel", "PCOOptions", "pco_parameters"),
     "invbgc.observations": ("Observations", "skill"),

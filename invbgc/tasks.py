@@ -7,24 +7,26 @@ failed, and the same command tries it again.
 """
 
 import importlib
-import json
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from pydantic import BaseModel
 
 from invbgc.errors import InputError, InvbgcError
 from invbgc.files import read_netcdf, write_netcdf
+from invbgc.inference.checkpoint import digest
 
 POLL = 2.0
 """Seconds between looks at the logs of workers."""
 
-_log = logging.getLogger("invbgc")
+SHARE = 0.9
+"""Part of the machine's memory that local workers may take together."""
 
 Work = Callable[..., xr.Dataset]
 
@@ -40,6 +42,22 @@ class Workers:
 
     number: int = 1
     scheduler: str | None = None
+
+    def within(self, needed: float, progress: Callable[[str], Any] = print) -> "Workers":
+        """No more local workers than memory holds.
+
+        Args:
+            needed: memory of one of them, GB.
+            progress: is told if there are fewer than asked for.
+        """
+        available = _memory()
+        fitting = max(1, int(SHARE * available / needed)) if needed > 0.0 and available > 0.0 else self.number
+        if self.scheduler is not None or fitting >= self.number:
+            return self
+        progress(
+            f"{fitting} workers instead of {self.number}: each needs about {needed:.1f} GB of the {available:.1f} here"
+        )
+        return replace(self, number=fitting)
 
 
 @dataclass(frozen=True)
@@ -210,6 +228,14 @@ def _distributed(
                 cluster.close()
 
 
+def _memory() -> float:
+    """Memory of this machine, GB; 0 where the system does not tell."""
+    try:
+        return 1e-9 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0.0
+
+
 def _why(future: Any) -> str | None:
     if future.status == "finished":
         return future.result()
@@ -243,8 +269,5 @@ def read_results(results: Mapping[str, Path]) -> dict[str, xr.Dataset]:
 
 
 def fingerprint_of(*parts: Any) -> str:
-    """Short checksum of whatever results depend on: plain values, arrays, dataclasses, models of a run file."""
-    from invbgc.inference.checkpoint import digest
-
-    plain = [part.model_dump_json() if hasattr(part, "model_dump_json") else part for part in parts]
-    return digest(json.dumps([str(part) for part in plain]))
+    """Short checksum of what results depend on: plain values, arrays, mappings of them, sections of a run file."""
+    return digest([part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts])

@@ -46,17 +46,17 @@ def target(run: RunFile, progress: Progress = print) -> "Target":
     folder, kind = run.run.output / FOLDER, run.errors.model
     mark = fingerprint_of(fit.fit.x, kind, model_of(run), run.laplace.scaling)
     smooth = SmoothFields(fit.posterior.model.grid)
-    known = _known(folder / "errors.nc", mark)
-    if known is not None and (folder / "fit.nc").is_file():
-        return target_at(with_errors(fit.posterior, known, smooth), Fit.load(folder / "fit.nc"), known)
+    known = _known(folder / "target.nc", mark)
+    if known is not None and (folder / "target_fit.nc").is_file():
+        return target_at(with_errors(fit.posterior, known, smooth), Fit.load(folder / "target_fit.nc"), known)
     progress(f"error model '{kind}': sizes of the errors from the residuals of the fit, and the optimum that follows")
     modelled = fit.evaluation.state.observable
     found = find_target(
         fit.posterior, fit.fit.x, kind, run.laplace.scaling, smooth, modelled, progress=lambda line: progress(str(line))
     )
     progress(f"{found.fit.status}: {found.fit.message}")
-    found.fit.save(folder / "fit.nc", laplaces=[found.laplace])
-    _write(folder / "errors.nc", found.errors, mark)
+    found.fit.save(folder / "target_fit.nc", laplaces=[found.laplace])
+    _write(folder / "target.nc", found.errors, mark)
     return target_at(found.posterior, found.fit, found.errors)
 
 
