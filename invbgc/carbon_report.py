@@ -1,7 +1,8 @@
 """What the report of a fit says about its carbon: the figures, and the numbers beside the published ones."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from invbgc.diagnostics.published import published_text
 from invbgc.plots import carbon, curves, transient
 
 Tables = Mapping[str, xr.Dataset]
+
+_log = logging.getLogger("invbgc")
 
 FOLDER = "carbon"
 """Folder of the tables, beside the result of the fit."""
@@ -133,13 +136,26 @@ PICTURES = (
 """Figures in the order of the report."""
 
 
-def read_tables(folder: Path) -> dict[str, xr.Dataset]:
-    """The tables that are in a folder: name -> dataset."""
+def read_tables(folder: Path, names: Sequence[str] = TABLES) -> dict[str, xr.Dataset]:
+    """The tables that are in a folder; a file that cannot be read is left out, with a warning.
+
+    Args:
+        folder: of the tables.
+        names: of their files, ``<name>`` or ``<name>/<group>`` for one group of a file.
+
+    Returns:
+        Name -> dataset.
+    """
     found = {}
-    for name in TABLES:
-        if (folder / f"{name}.nc").is_file():
-            with xr.open_dataset(folder / f"{name}.nc") as table:
-                found[name] = table.load()
+    for entry in names:
+        name, _, group = entry.partition("/")
+        path = folder / f"{name}.nc"
+        if path.is_file():
+            try:
+                with xr.open_dataset(path, group=group or None) as table:
+                    found[name] = table.load()
+            except (OSError, ValueError, RuntimeError) as error:
+                _log.warning("%s is left out, not readable as netCDF: %s", path, error)
     return found
 
 
@@ -148,9 +164,9 @@ def fingerprint(x: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(x, dtype=np.float64).tobytes()).hexdigest()[:16]
 
 
-def figures(tables: Tables) -> dict[str, Figure]:
-    """The figures that the tables at hand allow: name -> figure."""
-    return {picture.name: picture.draw(tables) for picture in PICTURES if all(name in tables for name in picture.needs)}
+def figures(tables: Tables, pictures: Sequence[Picture] = PICTURES) -> dict[str, Figure]:
+    """The figures of some pictures that the tables at hand allow: name -> figure."""
+    return {picture.name: picture.draw(tables) for picture in pictures if all(name in tables for name in picture.needs)}
 
 
 def carbon_section(tables: Tables, fit: str) -> str:
@@ -162,18 +178,32 @@ def carbon_section(tables: Tables, fit: str) -> str:
     """
     if not tables:
         return ""
-    stale = sorted(name for name, table in tables.items() if table.attrs.get("fit") != fit)
-    content = ""
-    if stale:
-        content += (
-            f'<p class="warning">Computed from another fit than this one: {markup.safe(", ".join(stale))}. Run the '
-            "commands export, sequestration and compare again.</p>"
-        )
+    content = stale_note(tables, fit, "export, sequestration and compare")
     if "scalars" in tables:
         content += _numbers(tables["scalars"])
     drawn = figures(tables)
     content += "".join(markup.image(drawn[p.name], p.caption) for p in PICTURES if p.name in drawn)
     return content
+
+
+def stale_note(tables: Tables, fit: str, commands: str) -> str:
+    """A warning that names the tables of another fit; empty where there are none.
+
+    Args:
+        tables: of a report.
+        fit: fingerprint of the fit that the report is of.
+        commands: words that name the commands to run again.
+
+    Returns:
+        HTML.
+    """
+    stale = sorted(name for name, table in tables.items() if table.attrs.get("fit") != fit)
+    if not stale:
+        return ""
+    return (
+        f'<p class="warning">Computed from another fit than this one: {markup.safe(", ".join(stale))}. Run the '
+        f"commands {commands} again.</p>"
+    )
 
 
 def _numbers(table: xr.Dataset) -> str:

@@ -16,13 +16,14 @@ from invbgc.plots.style import robust_range
 _MIDDLE_DEPTH = 1000.0  # m, of the second row of maps
 
 
-def write_report(result: str | Path | xr.Dataset, path: str | Path, carbon: str = "") -> Path:
+def write_report(result: str | Path | xr.Dataset, path: str | Path, carbon: str = "", posterior: str = "") -> Path:
     """Write the report of a fit as one HTML file without links to anything outside it.
 
     Args:
         result: result file of a fit, or its content.
         path: HTML file to write.
         carbon: a section on where the carbon goes, see `invbgc.carbon_report`.
+        posterior: a section on how sure the fit is, see `invbgc.posterior_report`.
 
     Returns:
         The path written.
@@ -31,7 +32,7 @@ def write_report(result: str | Path | xr.Dataset, path: str | Path, carbon: str 
         InputError: the result cannot be read, or the file cannot be written.
     """
     dataset = result if isinstance(result, xr.Dataset) else summary.open_result(result)
-    text = build_report(dataset, carbon)
+    text = build_report(dataset, carbon, posterior)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,12 +42,13 @@ def write_report(result: str | Path | xr.Dataset, path: str | Path, carbon: str 
     return path
 
 
-def build_report(result: xr.Dataset, carbon: str = "") -> str:
+def build_report(result: xr.Dataset, carbon: str = "", posterior: str = "") -> str:
     """Build the report of a fit.
 
     Args:
         result: content of the result file.
         carbon: a section on where the carbon goes, in HTML.
+        posterior: a section on how sure the fit is, in HTML.
 
     Returns:
         A complete HTML document.
@@ -58,6 +60,7 @@ def build_report(result: xr.Dataset, carbon: str = "") -> str:
         ("tracers", "Tracer by tracer", _tracers(result)),
         ("global", "Global numbers", _global(result)),
         ("carbon", "Where the carbon goes", carbon),
+        ("posterior", "How sure", posterior),
         ("uncertainty", "Uncertainty", _uncertainty(result)),
         ("convergence", "Convergence and cost", _convergence(result)),
         ("provenance", "How it was made", _provenance(result)),

@@ -69,7 +69,11 @@ def _prior_factor(observations: "Observations") -> float:
 
 
 def fit(
-    run: RunFile, source: Path | None = None, progress: Callable[[str], Any] | None = None, fresh: bool = False
+    run: RunFile,
+    source: Path | None = None,
+    progress: Callable[[str], Any] | None = None,
+    fresh: bool = False,
+    start: Mapping[str, float] | None = None,
 ) -> tuple[Path, bool]:
     """Fit a run, approximate its posterior, and write the result file; an interrupted fit continues.
 
@@ -78,6 +82,8 @@ def fit(
         source: the run file it came from, for the manifest.
         progress: receives lines of text.
         fresh: start again instead of resuming from the checkpoints of an earlier run.
+        start: values from which the search begins, parameter -> value; those of the run file where absent. Priors about
+            the start of the run file stay there.
 
     Returns:
         The result file, and whether the fit converged.
@@ -105,6 +111,7 @@ def fit(
             tell(f"resuming from {checkpoints}; --fresh would start again")
         found = find_optimum(
             posterior,
+            None if start is None else posterior.table.with_values(start).to_vector(),
             gtol=run.fit.gtol,
             max_evaluations=run.fit.max_evaluations,
             start_radius=run.fit.start_radius,
@@ -164,17 +171,21 @@ def laplace(run: RunFile, source: Path | None = None) -> Path:
 def write_report(result: Path, output: Path | None = None) -> Path:
     """Write the report of a result file, ``report.html`` beside it unless said otherwise.
 
-    What `invbgc export`, `sequestration` and `compare` found out about the same fit is taken up.
+    What other commands found out about the carbon cycle and the posterior of the same fit is taken up.
     """
-    from invbgc.carbon_report import FOLDER, carbon_section, fingerprint, read_tables
+    from invbgc import carbon_report, posterior_report
     from invbgc.report import write_report as write
     from invbgc.summary import open_result
+    from invbgc.uncertainty import FOLDER
 
-    tables, section = read_tables(result.parent / FOLDER), ""
-    if tables:
-        stored = open_result(result)
-        section = carbon_section(tables, fingerprint(stored["x"].values[stored["free"].values.astype(bool)]))
-    return write(result, output or result.with_name("report.html"), section)
+    stored = open_result(result)
+    carbon = carbon_report.read_tables(result.parent / carbon_report.FOLDER)
+    posterior = posterior_report.read_tables(result.parent / FOLDER, stored)
+    sections = []
+    if carbon or posterior:
+        fit = carbon_report.fingerprint(stored["x"].values[stored["free"].values.astype(bool)])
+        sections = [carbon_report.carbon_section(carbon, fit), posterior_report.posterior_section(posterior, fit)]
+    return write(stored, output or result.with_name("report.html"), *sections)
 
 
 def verify(run: RunFile, source: Path | None = None) -> Iterator[xr.Dataset]:

@@ -17,7 +17,7 @@ from invbgc.carbon import Fitted, fitted
 from invbgc.errors import InvbgcError
 from invbgc.runfile import RunFile, with_keys
 from invbgc.tasks import Outcome, Workers, fingerprint_of, read_results, run_tasks
-from invbgc.uncertainty import FOLDER, Progress, Tables, model_of, require, target
+from invbgc.uncertainty import FOLDER, Progress, Tables, fitting, model_of, require, target
 
 if TYPE_CHECKING:
     from invbgc.inference.posterior import Evaluation, Posterior
@@ -43,7 +43,7 @@ def twin(run: RunFile, workers: Workers | None = None, progress: Progress = prin
         model_of(run), section.model_copy(update={"number": 1}), run.errors, run.run.seed, run.sample.kernel
     )
     tasks = {f"twin_{i:04d}": {"run": run.model_dump_json(), "number": i} for i in range(section.number)}
-    outcome = run_tasks(twin_task, tasks, folder, mark, workers, progress)
+    outcome = run_tasks(twin_task, tasks, folder, mark, fitting(run, workers, progress), progress)
     if not outcome.results:
         require(outcome, "twins")
     made = read_results(outcome.results)
@@ -63,7 +63,7 @@ def twin_task(run: str, number: int, progress: Progress) -> xr.Dataset:
 
     content = RunFile.model_validate_json(run)
     section = content.twin
-    posterior, smooth = _twin_ocean(model_of(content))
+    posterior, smooth = _twin_ocean(_bare(content))
     posterior.forget()
     made, truth = draw_twin(
         posterior, number, TwinErrors(section.spread, section.noise, section.structure, content.run.seed)
@@ -106,11 +106,11 @@ def twin_task(run: str, number: int, progress: Progress) -> xr.Dataset:
 
 
 @lru_cache(maxsize=1)
-def _twin_ocean(model: str) -> "tuple[Posterior, Any]":
+def _twin_ocean(run: str) -> "tuple[Posterior, Any]":
     from invbgc.inference.errors import SmoothFields
     from invbgc.run import prepare
 
-    posterior = prepare(RunFile.model_validate_json(model))
+    posterior = prepare(RunFile.model_validate_json(run))
     return posterior, SmoothFields(posterior.model.grid)
 
 
@@ -164,6 +164,7 @@ def ensemble(run: RunFile, workers: Workers | None = None, progress: Progress = 
     from invbgc.inference.members import draw_table, member_table
 
     folder = run.run.output / FOLDER / "ensemble"
+    workers = fitting(run, workers, progress)
     tables: Tables = {}
     results: dict[str, Path] = {}
     failures: dict[str, str] = {}
@@ -220,10 +221,8 @@ def member_task(run: str, name: str, changes: Mapping[str, Any], progress: Progr
     content = RunFile.model_validate_json(run)
     member = with_keys(content, {**changes, "run.output": str(content.run.output / FOLDER / "ensemble" / name)})
     reference = content.run.output / runs.RESULT_NAME
-    if reference.is_file():
-        start = Fit.load(reference).table
-        member = with_keys(member, {"parameters.overrides": {row.name: row.value for row in start.free}})
-    path, converged = runs.fit(member, progress=progress)
+    start = Fit.load(reference).table.values if reference.is_file() else None
+    path, converged = runs.fit(member, progress=progress, start=start)
     if not converged:
         raise InvbgcError(f"member {name}: the fit has not converged; {Fit.load(path).message}")
     fit = fitted(member, progress)
@@ -272,7 +271,6 @@ def _numbers(run: str) -> "tuple[Fitted, Evaluation, Any]":
 def draw_task(run: str, x: list[float], progress: Progress) -> xr.Dataset:
     """The numbers of the carbon cycle at one draw of the parameters."""
     fit, optimum, scalars = _numbers(_bare(RunFile.model_validate_json(run)))
-    fit.posterior.forget()
     state = fit.posterior.value(np.array(x), optimum).state
     values = np.asarray(scalars.compiled(dict(state.fields), np.array(x)))
     data = {"value": ("quantity", values), "unit": ("quantity", list(scalars.units)), "x": ("parameter", np.array(x))}
@@ -323,7 +321,9 @@ def sensitivity(
         progress(f"{name}: {', '.join(frozen) or 'no parameter'} uninformed and frozen")
         tasks[name] = {"run": run.model_dump_json(), "name": name, "tracers": list(tracers), "frozen": frozen}
     mark = fingerprint_of(model_of(run), at.fit.x, run.fit)
-    outcome = run_tasks(refit_task, tasks, run.run.output / FOLDER / "refits", mark, workers, progress)
+    outcome = run_tasks(
+        refit_task, tasks, run.run.output / FOLDER / "refits", mark, fitting(run, workers, progress), progress
+    )
     if outcome.results:
         made = read_results(outcome.results)
         tables["refits"] = xr.concat(list(made.values()), "refit", join="outer", combine_attrs="drop").assign_coords(
@@ -345,13 +345,13 @@ def refit_task(run: str, name: str, tracers: list[str], frozen: list[str], progr
         content,
         {
             "run.output": str(content.run.output / FOLDER / "refits" / name),
-            "parameters.overrides": {row.name: row.value for row in whole.table.free},
+            "parameters.overrides": content.parameters.overrides | {row: whole.table.values[row] for row in frozen},
             "parameters.freeze": [*content.parameters.freeze, *frozen],
             "parameters.priors": {k: v for k, v in content.parameters.priors.items() if k not in frozen},
             "observations": {"tracers": tracers, "weights": weights},
         },
     )
-    path, converged = runs.fit(part, progress=progress)
+    path, converged = runs.fit(part, progress=progress, start=whole.table.values)
     found = Fit.load(path)
     everything = runs.prepare(with_keys(part, {"observations": content.observations.model_dump()}))
     state = everything.simulate(found.x)
@@ -380,11 +380,11 @@ def coverage_lines(table: xr.Dataset) -> list[str]:
     columns = "".join(f"{text:>8}" for text in ("68 %", "worst", "95 %", "worst", "z rms"))
     lines = [f"  {'error bars':<14}{columns}   of {table.attrs['twins']} twins"]
     for method in table["method"].values:
-        row = table.sel(method=method)
+        row = table.sel({"method": method})  # as a keyword, it is an option of sel
         cells = []
         for level in row["interval"].values:
             each = row["coverage"].sel(interval=level)
-            worst = float(each[int(abs(each - level).argmax())])
+            worst = float(each[int(np.argmax(abs(each - level).values))])
             cells += [float(row["pooled_coverage"].sel(interval=level)), worst]
         text = "".join(f"{100 * cell:>7.0f}%" for cell in cells)
         lines.append(f"  {method!s:<14}{text}{float(np.sqrt((row['z_rms'] ** 2).mean())):>8.2f}")

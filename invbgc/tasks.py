@@ -199,6 +199,10 @@ def _distributed(
         if workers.scheduler is None:
             threads = max(1, (os.cpu_count() or 1) // workers.number)
             environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+            # What one worker compiles, the others read.
+            environment["JAX_COMPILATION_CACHE_DIR"] = os.environ.get(
+                "JAX_COMPILATION_CACHE_DIR", str(folder / "programs")
+            )
             cluster = LocalCluster(
                 n_workers=workers.number, threads_per_worker=1, processes=True, dashboard_address=":0",
                 env=environment, silence_logs=logging.ERROR, local_directory=str(folder / "dask"),

@@ -106,18 +106,46 @@ def _write(path: Path, data: xr.Dataset, mark: str) -> None:
 
 
 def save(run: RunFile, tables: Mapping[str, xr.Dataset], source: Path | None = None) -> Path:
-    """Write tables into the folder ``posterior``, with a manifest."""
-    from invbgc.carbon_report import fingerprint
+    """Write tables into the folder ``posterior``, with a manifest, and draw all its figures."""
+    from invbgc.posterior_report import figures, read_tables
+    from invbgc.run import RESULT_NAME
+    from invbgc.summary import open_result
+
+    _write_tables(run, tables, source)
+    folder, path = run.run.output / FOLDER, run.run.output / RESULT_NAME
+    for name, figure in figures(read_tables(folder, open_result(path) if path.is_file() else None)).items():
+        figure.savefig(folder / f"{name}.png", dpi=150)
+    return folder
+
+
+def _write_tables(run: RunFile, tables: Mapping[str, xr.Dataset], source: Path | None = None) -> None:
     from invbgc.files import manifest, write_netcdf
-    from invbgc.inference.fit import Fit
-    from invbgc.run import RESULT_NAME, inputs
+    from invbgc.run import inputs
 
     record = json.dumps(manifest(inputs(run, source), run.model_dump(mode="json"), run.run.seed))
-    path = run.run.output / RESULT_NAME
-    mark = {"fit": fingerprint(Fit.load(path).x)} if path.is_file() else {}
     for name, table in tables.items():
-        write_netcdf(table.assign_attrs(manifest=record, **mark), run.run.output / FOLDER / f"{name}.nc")
-    return run.run.output / FOLDER
+        made = table.assign_attrs(manifest=record, **_mark_of_fit(run))
+        write_netcdf(made, run.run.output / FOLDER / f"{name}.nc")
+
+
+def _mark_of_fit(run: RunFile) -> dict[str, str]:
+    """Attribute ``fit`` of tables, by which the report knows those of its own fit; none where there is no fit."""
+    from invbgc.carbon_report import fingerprint
+    from invbgc.inference.fit import Fit
+    from invbgc.run import RESULT_NAME
+
+    path = run.run.output / RESULT_NAME
+    return {"fit": fingerprint(Fit.load(path).x)} if path.is_file() else {}
+
+
+def fitting(run: RunFile, workers: Workers | None, progress: Progress) -> Workers:
+    """Workers, no more than memory holds of processes as large as the one that has made the fit."""
+    from invbgc.inference.fit import Fit
+    from invbgc.run import RESULT_NAME
+
+    path = run.run.output / RESULT_NAME
+    needed = float(Fit.load(path).history["memory"].max()) if path.is_file() else 0.0
+    return (workers or Workers()).within(needed, progress)
 
 
 # ---------------------------------------------------------------------------- laplace
@@ -187,7 +215,7 @@ def sample(run: RunFile, workers: Workers | None = None, progress: Progress = pr
     section = run.sample
     mark = fingerprint_of(at.fit.x, at.optimum.hessian, section.model_copy(update={"importance": 50}), run.run.seed)
     tasks = {f"chain_{i}": {"run": run.model_dump_json(), "chain": i} for i in range(section.chains)}
-    outcome = run_tasks(chain_task, tasks, folder, mark, workers, progress)
+    outcome = run_tasks(chain_task, tasks, folder, mark, fitting(run, workers, progress), progress)
     require(outcome, "chains")
     parts = read_results(outcome.results).values()
     chains = [
@@ -198,9 +226,9 @@ def sample(run: RunFile, workers: Workers | None = None, progress: Progress = pr
         for part in parts
     ]  # fmt: skip
     record = {"kernel": section.kernel, "warmup": section.warmup, "seed": run.run.seed, "error_model": run.errors.model}
-    joined = Chains.joined(chains, at.posterior.table, record)
+    joined = Chains.joined(chains, at.posterior.table, record | _mark_of_fit(run))
     path = joined.save(run.run.output / FOLDER / "chains.nc")
-    save(run, {"sample_summary": joined.summary()})
+    _write_tables(run, {"sample_summary": joined.summary()})
     return joined, path
 
 

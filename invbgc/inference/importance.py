@@ -129,7 +129,7 @@ def importance(
     if not np.any(np.isfinite(logs)):
         raise ConvergenceError("importance weights: none of the draws is admissible; the Gaussian is far too wide.")
     finite = np.maximum(logs - logs.max(), -1e4)
-    smoothed, k_hat = array_stats.psislw(finite)
+    smoothed, k_hat = array_stats.psislw(-finite)  # it takes the negative logarithm, as of a leave-one-out likelihood
     smoothed = smoothed - np.logaddexp.reduce(smoothed)
     return Importance(names, x, smoothed, float(k_hat))
 

@@ -10,7 +10,7 @@ warm-up adapts a step size only. Three kernels leave exp(-U) invariant:
 
       min(1, w(x') / w(x)),    w = exp(-U(x) + |y|^2/2) |dx/dy|,
 
-    so that a draw costs one steady state and no gradient. Warm-up chooses rho.
+  so that a draw costs one steady state and no gradient. Warm-up chooses rho.
 * ``"both"``: a draw of NUTS, then a draw of the quadratic model (rho = 0) for the model to judge. NUTS finds its way
   where the quadratic model fails; where it does not, the second step takes the chain to another energy at once, which
   NUTS alone changes slowly.
@@ -232,23 +232,24 @@ class _Nuts:
     def __init__(self, potential: Callable, warmup: int, surrogate: bool):
         from numpyro.infer import NUTS
 
-        self._potential, self._warmup, self._surrogate = potential, warmup, surrogate
-        self._kernel = NUTS(
-            potential_fn=potential, adapt_step_size=False, adapt_mass_matrix=False, max_tree_depth=MAX_DEPTH
-        )
+        self._warmup, self._surrogate = warmup, surrogate
+        settings = {"adapt_step_size": False, "adapt_mass_matrix": False, "max_tree_depth": MAX_DEPTH}
+        self._kernel = NUTS(potential_fn=potential, **settings)
+        self._normal = NUTS(potential_fn=lambda y: 0.5 * jnp.sum(y**2), **settings)
         self._sample = jax.jit(lambda state: self._kernel.sample(state, (), {}))
         self._slope = jax.jit(jax.value_and_grad(potential))
 
     def start(self, key, size: int):
-        key, part = jax.random.split(key)
-        z = admissible_start(jax.jit(self._potential), part, size)
+        key, own, part = jax.random.split(key, 3)
+        y, value, slope = admissible_start(self._slope, part, size)
+        nuts = self._begin(self._normal, key, y)._replace(potential_energy=value, z_grad=slope)
+        jax.eval_shape(lambda: self._begin(self._kernel, key, y))  # numpyro prepares a kernel by starting it
         ln_step = np.log(START_STEP * (21.0 / size) ** 0.25)
-        key, own = jax.random.split(key)
-        adapted = np.array([ln_step, 0.0, 0.0, 0.0])
-        return {"nuts": self._begin(key, z), "adapted": adapted, "key": np.asarray(own)}
+        return {"nuts": nuts, "adapted": np.array([ln_step, 0.0, 0.0, 0.0]), "key": np.asarray(own)}
 
-    def _begin(self, key, z):
-        return self._kernel.init(key, 0, init_params=z, model_args=(), model_kwargs={})
+    @staticmethod
+    def _begin(kernel, key, y):
+        return kernel.init(key, 0, init_params=y, model_args=(), model_kwargs={})
 
     def step(self, state):
         ln_step, total, count, i = state["adapted"]
@@ -291,7 +292,7 @@ class _Nuts:
     def unpack(self, arrays: Mapping[str, np.ndarray]):
         # The structure of a state, without evaluating the model.
         size = arrays["1"].shape[0]
-        shape = jax.eval_shape(lambda: self._begin(jax.random.PRNGKey(0), jnp.zeros(size)))
+        shape = jax.eval_shape(lambda: self._begin(self._kernel, jax.random.PRNGKey(0), jnp.zeros(size)))
         leaves, tree = jax.tree.flatten(shape)
         found = [jnp.asarray(arrays[str(i)], leaf.dtype) for i, leaf in enumerate(leaves)]
         return {"nuts": jax.tree.unflatten(tree, found), "adapted": arrays["adapted"], "key": arrays["key"]}
@@ -305,9 +306,8 @@ class _Delayed:
 
     def start(self, key, size: int):
         key, part = jax.random.split(key)
-        z = np.asarray(admissible_start(self._potential, part, size))
-        value = float(self._potential(jnp.asarray(z)))
-        return {"key": np.asarray(key), "z": z, "value": value, "ln_step": 0.0, "i": 0}
+        y, value, _ = admissible_start(lambda y: (self._potential(y), None), part, size)
+        return {"key": np.asarray(key), "z": np.asarray(y), "value": float(value), "ln_step": 0.0, "i": 0}
 
     def step(self, state):
         key, noise, coin = jax.random.split(jnp.asarray(state["key"]), 3)
@@ -334,16 +334,17 @@ class _Delayed:
         return {"key": arrays["key"], "z": arrays["z"], "i": int(arrays["i"])} | scalars
 
 
-def admissible_start(potential: Callable, key, size: int, tries: int = 20):
-    """A draw z of the Gaussian at which the posterior is finite.
+def admissible_start(slope: Callable, key, size: int, tries: int = 20):
+    """A draw y of the standard normal at which the posterior is finite, with its value and gradient.
 
     Raises:
         ConvergenceError: none of them is.
     """
     for part in jax.random.split(key, tries):
-        z = jax.random.normal(part, (size,))
-        if np.isfinite(float(potential(z))):
-            return z
+        y = jax.random.normal(part, (size,))
+        value, gradient = slope(y)
+        if np.isfinite(float(value)):
+            return y, value, gradient
     raise ConvergenceError(
         f"sampler: none of {tries} draws of the Gaussian approximation has a steady state within the model's limits; "
         "give priors to the parameters that the data hardly inform, or freeze them."
