@@ -456,4 +456,4 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, str | Path):
         text = value.as_posix() if isinstance(value, Path) else value
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return repr(value)
+    return repr(value).lower() if isinstance(value, bool) else repr(value)

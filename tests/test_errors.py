@@ -92,7 +92,7 @@ def observed(grid, noise, structure, horizontal, vertical, seed=0):
     """A posterior with observations of two formulas, and the formulas; errors are drawn as random waves."""
     depth, latitude = grid.wet_depth / 1000.0, np.deg2rad(grid.wet_latitude)
     modelled = {
-        "DIP": 2.2 * (1.0 - np.exp(-2.0 * depth)) + 0.3 * np.abs(np.sin(latitude)),
+        "DIP": 2.2 * (1.0 - np.exp(-2.0 * depth)) * np.sin(latitude) ** 2,  # fades, and its smooth error with it
         "O2": 200.0 + 80.0 * np.sin(latitude) ** 2 - 100.0 * depth * np.exp(-depth),
     }
     with pytest.MonkeyPatch.context() as patch:

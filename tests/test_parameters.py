@@ -64,6 +64,24 @@ def test_gaussian_prior_is_in_optimiser_coordinates():
     assert float(table.negative_log_prior(table.to_vector())) == pytest.approx(0.5 * (np.log(2) / 0.5) ** 2)
 
 
+def test_a_prior_is_given_about_a_value_and_lasts(table, tmp_path):
+    changed = table.with_prior("kru", 2e-11, 1.0).with_prior("eta", 0.9, 0.5)
+    assert changed["kappa_ru"].prior_mean == pytest.approx(np.log(2e-11))
+    assert changed["eta"].prior_mean == pytest.approx(np.log(0.9 / 0.1))
+    centre = changed.to_vector({"kappa_ru": 2e-11, "eta": 0.9})
+    steps = np.zeros((2, 21))
+    steps[0, changed.names.index("kappa_ru")], steps[1, changed.names.index("eta")] = 1.0, 0.5
+    for step in steps:
+        assert float(changed.negative_log_prior(centre + step)) == pytest.approx(0.5)
+    changed.to_csv(tmp_path / "table.csv")
+    assert tuple(ParameterTable.read_csv(tmp_path / "table.csv")) == tuple(changed)
+
+
+def test_priors_of_frozen_rows_add_nothing(table):
+    changed = table.with_prior("eta", 0.5, 0.01).freeze(["eta"])
+    assert float(changed.negative_log_prior(changed.to_vector())) == 0.0
+
+
 def test_printing_names_symbols_units_and_frozen_rows(table):
     text = str(table.freeze(["eta"]))
     assert "eta (frozen)" in text and "κ_dr" in text and "s-1" in text
@@ -75,6 +93,11 @@ def test_printing_names_symbols_units_and_frozen_rows(table):
         (lambda t: t["kapa_dP"], "unknown parameter 'kapa_dP'; did you mean kappa_dP"),
         (lambda t: t.with_values({"alpha": -1.0}), "parameter alpha: value -1.0 s-1; expected a positive number"),
         (lambda t: t.with_values({"eta": 1.2}), "parameter eta: value 1.2 1; expected a number between 0 and 1"),
+        (
+            lambda t: t.with_prior("beta", 0.3, 0.0),
+            "parameter beta: a Gaussian prior needs both a mean and a positive sd",
+        ),
+        (lambda t: t.with_prior("betta", 0.3, 1.0), "unknown parameter 'betta'"),
         (lambda t: t.started_from("best"), "start column 'best'"),
         (lambda t: t.to_values(np.zeros(3)), "parameter vector of length 3; expected 21"),
         (lambda t: ParameterTable([*t, t[0]]), "sigma_P appear more than once"),

@@ -1,3 +1,4 @@
+import math
 import tomllib
 
 import pytest
@@ -5,8 +6,9 @@ import xarray as xr
 
 from invbgc.errors import InputError
 from invbgc.models.pco.parameters import pco_parameters
+from invbgc.run import _table
 from invbgc.runcheck import validate_run
-from invbgc.runfile import PRESETS, RunFile, preset, read_run, to_toml, write_template
+from invbgc.runfile import PRESETS, RunFile, preset, read_run, to_toml, with_keys, write_template
 from invbgc.tomlfile import nearest
 
 
@@ -93,10 +95,18 @@ def test_unknown_preset():
         ("[parameters]\nfreeze = ['b_c']\n", ["[parameters] freeze", "'b_c'", "Did you mean 'b_C'"]),
         ("[parameters]\noverrides = { sigma = 1 }\n", ["[parameters] overrides", "'sigma'", "sigma_P"]),
         ("[parameters]\noverrides = { eta = -1 }\n", ["eta = -1; expected a number between 0 and 1"]),
+        ("[parameters]\npriors = { kru = [2e-11, 1.0] }\n", ["[parameters] priors", "'kru'", "kappa_ru"]),
+        ("[parameters]\npriors = { eta = [1.2, 1.0] }\n", ["priors: eta about 1.2; expected a number between 0 and 1"]),
+        ("[parameters]\npriors = { eta = [0.9, 0.0] }\n", ["line 2", "greater than 0"]),
+        ("[parameters]\npriors = { eta = [0.9, 1.0] }\nfreeze = ['eta']\n", ["eta is frozen; a prior says nothing"]),
+        ("[parameters]\nprior_sd = -1\n", ["line 2", "greater than 0"]),
         ("[parameters]\nstart = 'publishd'\n", ["[parameters] start", "Did you mean 'published'?"]),
         ("[fit]\nmax_evaluations = 0\n", ["line 2", "greater than or equal to 1"]),
         ("[fit]\nmethod = 'newtn'\n", ["Did you mean 'newton'?"]),
         ("[laplace]\nscaling = 'author'\n", ["Did you mean 'authors'?"]),
+        ("[errors]\nmodel = 'per_traces'\n", ["Did you mean 'per_tracer'?"]),
+        ("[sample]\nkernel = 'nut'\n", ["Did you mean 'nuts'?"]),
+        ("[twin]\nnumber = 0\n", ["line 2", "greater than or equal to 1"]),
         ("[solver]\nbackend = 'umfpack'\n", ["'umfpack' is not a choice", "auto, superlu, pardiso"]),
     ],
 )
@@ -157,3 +167,65 @@ def test_output_that_is_a_file(tmp_path):
 
 def test_nearest_knows_the_authors_names():
     assert nearest("kru", ["kappa_ru", "beta"], {"kru": "kappa_ru"}).startswith("Did you mean 'kappa_ru'?")
+
+
+# ---------------------------------------------------------------- priors, and keys that are changed
+
+
+def test_priors_of_a_run_end_in_its_parameter_table():
+    """Those named about their own value, the other free parameters about the start."""
+    section = {
+        "parameters.priors": {"kappa_ru": (2e-11, 1.0), "b_P_slope": (0.1, 0.2)}, "parameters.prior_sd": 0.5,
+        "parameters.overrides": {"beta": 0.3}, "parameters.freeze": ("eta",),
+    }  # fmt: skip
+    table = _table(with_keys(RunFile(), section))
+    priors = {row.name: (row.prior_mean, row.prior_sd) for row in table}
+    assert priors["kappa_ru"] == (pytest.approx(math.log(2e-11)), 1.0) and priors["b_P_slope"] == (0.1, 0.2)
+    assert priors["beta"] == (pytest.approx(math.log(0.3)), 0.5) and priors["eta"] == (None, None)
+    assert sum(sd == 0.5 for _, sd in priors.values()) == 18
+    plain = _table(with_keys(RunFile(), {"parameters.priors": {"kappa_ru": (2e-11, 1.0)}}))
+    assert [row.name for row in plain if row.prior_sd is not None] == ["kappa_ru"]
+
+
+def test_dotted_keys_and_whole_sections_are_changed():
+    run = preset("embedded_8deg")
+    changed = with_keys(
+        run, {"model.sinking": "exact", "sample.draws": 7, "dataset": {"name": "wang2023", "dic": "raw"}}
+    )
+    assert (changed.model.sinking, changed.sample.draws, changed.dataset.dic) == ("exact", 7, "raw")
+    assert changed.circulation == run.circulation and changed.sample.chains == run.sample.chains
+    assert with_keys(run, {}) == run and run.model.sinking == "upwind"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"model.sinkin": "exact"}, ["no key 'model.sinkin'", "Did you mean 'model.sinking'"]),
+        ({"modell.sinking": "exact"}, ["no key 'modell.sinking'", "'model.sinking'"]),
+        ({"smaple": {}}, ["no key 'smaple'"]),
+        ({"model.sinking": "exakt"}, ["changing model.sinking", "'upwind' or 'exact'"]),
+        ({"sample.draws": 0, "run.seed": -1}, ["changing sample.draws, run.seed", "sample.draws: ", "run.seed: "]),
+        ({"dataset": {"nam": "embedded"}}, ["changing dataset", "dataset.nam"]),
+    ],
+)
+def test_wrong_changes_are_explained(change, expected):
+    with pytest.raises(InputError) as error:
+        with_keys(RunFile(), change)
+    for part in expected:
+        assert part in str(error.value)
+
+
+def test_sections_on_the_posterior_read_back(tmp_path):
+    changes = {
+        "parameters.priors": {"kappa_ru": (2e-11, 1.0)}, "parameters.prior_sd": 0.5, "errors.model": "per_tracer",
+        "sample": {"kernel": "delayed", "chains": 2, "warmup": 5, "draws": 9, "chunk": 3, "importance": 50},
+        "twin": {"number": 3, "spread": 0.1, "noise": 0.02, "structure": 0.0, "draws": 4},
+        "ensemble.members": {
+            "dataset.npp": ("satellite_pattern", "inverse_uptake_pattern"), "model.exponent_layers": (2, 3),
+            "dataset.structured_error": (True, False), "parameters.prior_sd": (0.1, 1e-20),
+        },
+        "dataset.structured_error": False, "ensemble.draws": 0,
+    }  # fmt: skip
+    run = with_keys(RunFile(), changes)
+    for comments in (True, False):
+        assert RunFile.model_validate(tomllib.loads(to_toml(run, comments))) == run

@@ -64,7 +64,7 @@ def uninformed(curvature: np.ndarray, names: Sequence[str], limit: float = LOOSE
     while left:
         part = curvature[np.ix_(left, left)]
         values, vectors = np.linalg.eigh(part)
-        values = np.maximum(values, 1e-14 * max(values.max(), 1e-300))
+        values = np.maximum(values, 1e-14 * max(values.max(), 1e-200))
         variance = np.sum(vectors**2 / values, axis=1)
         loosest = int(np.argmax(variance))
         if variance[loosest] <= limit**2:

@@ -12,6 +12,7 @@ from invbgc.datasets.idealised import idealised_forcing
 from invbgc.diagnostics.budgets import budgets
 from invbgc.errors import ConvergenceError
 from invbgc.inference.posterior import Posterior
+from invbgc.inference.programs import UnknownScale
 from invbgc.inference.twin import synthetic_observations
 from invbgc.linalg.backend import available_backends
 from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
@@ -74,11 +75,16 @@ def test_hessian_is_symmetric_as_computed(case):
 
 
 def test_jax_route_agrees_with_the_fast_route(case):
+    """As the potential of samplers: started from what is foreseen, and infinite beyond the limits of the model."""
     posterior, evaluation = case
-    x = jnp.asarray(evaluation.x)
-    value, gradient = jax.jit(jax.value_and_grad(posterior.__call__))(x)
-    np.testing.assert_allclose(value, evaluation.value, rtol=1e-9)
-    np.testing.assert_allclose(gradient, evaluation.gradient, atol=1e-9 * np.abs(evaluation.gradient).max())
+    potential = jax.jit(jax.value_and_grad(posterior.potential(evaluation)))
+    expected = posterior.value_grad(evaluation.x + 0.05 * np.sin(np.arange(len(evaluation.x))))
+    value, gradient = potential(jnp.asarray(expected.x))
+    np.testing.assert_allclose(value, expected.value, rtol=1e-9)
+    np.testing.assert_allclose(gradient, expected.gradient, atol=1e-9 * np.abs(expected.gradient).max())
+    outside = evaluation.x.copy()
+    outside[posterior.names.index("sigma_P")] = 0.1
+    assert posterior.admissible(outside) and potential(jnp.asarray(outside))[0] == np.inf
 
 
 def test_gradient_against_high_order_differences(case):
@@ -222,6 +228,22 @@ def test_the_joint_pairwise_algorithm_finds_the_same_hessian(name):
     np.testing.assert_allclose(theirs["gradient"], ours.gradient, atol=1e-8 * np.abs(ours.gradient).max())
     np.testing.assert_allclose(theirs["hessian"], ours.hessian, atol=1e-8 * np.abs(ours.hessian).max())
     assert [count["solves"] >= 252 for count in theirs["counts"].values()] == [True] * 3
+
+
+def test_unknown_scales_and_correlated_errors_have_exact_derivatives(few_box):
+    posterior, x = few_box
+    rng, tracers = np.random.default_rng(2), {}
+    for name, data in posterior.observations.tracers.items():
+        tracers[name] = data.with_structure(0.1 * np.sqrt(data.variance) * rng.normal(size=(data.count, 3)))
+    scales = {name: UnknownScale(20.0, 1e-3) for name in tracers} | {"DOC": 500.0}
+    honest = posterior.with_data(Observations(tracers, posterior.model.grid), scales)
+    here = honest.value_grad_hess(x)
+    taylor = taylor_test(honest, x, steps=[0.004 * 0.5**i for i in range(6)], evaluation=here)
+    assert bool(taylor["holds"].all()), taylor["observed"].values
+    assert bool(hessian_symmetry(here)["holds"].all())
+    direction, h = np.cos(np.arange(len(x))), 1e-4
+    slope = (honest.value(x + h * direction, here).value - honest.value(x - h * direction, here).value) / (2 * h)
+    assert slope == pytest.approx(here.gradient @ direction, rel=1e-6)
 
 
 def test_frozen_parameters_leave_x(few_box):
