@@ -22,7 +22,7 @@ from invbgc.errors import InputError, InvbgcError
 from invbgc.files import read_netcdf, write_netcdf
 from invbgc.inference.checkpoint import digest
 
-POLL = 2.0
+POLL = 0.5
 """Seconds between looks at the logs of workers."""
 
 SHARE = 0.9
@@ -184,9 +184,7 @@ def _distributed(
     folder = folder.resolve()
     seen: dict[str, int] = {}
     settings = {
-        # A task that waits on a worker would be lost with it; a lost one is reported, not tried again.
-        "distributed.scheduler.worker-saturation": 1.0,
-        "distributed.scheduler.allowed-failures": 0,
+        "distributed.scheduler.allowed-failures": 0,  # a lost task is reported, not tried again
         "distributed.admin.large-graph-warning-threshold": "1GB",
         "distributed.comm.timeouts.connect": "30s",
         "distributed.worker.memory.target": False,
@@ -212,20 +210,18 @@ def _distributed(
         except OSError as error:
             raise InputError(f"no dask scheduler answers at {workers.scheduler}: {error}.") from error
         try:
-            futures = {
-                client.submit(
-                    _perform, address, name, dict(task), folder, fingerprint, key=f"{name}-{fingerprint}"
-                ): name
-                for name, task in tasks.items()
-            }
-            waiting = set(futures)
-            while waiting:
-                _tell_logs(folder, [futures[future] for future in waiting], seen, progress)
-                for future in [future for future in waiting if future.done()]:
-                    waiting.discard(future)
-                    _tell_logs(folder, [futures[future]], seen, progress)
-                    ended(futures[future], _why(future))
-                time.sleep(POLL if waiting else 0.0)
+            queue, futures = list(tasks.items()), {}
+            while queue or futures:
+                # No more at once than there are workers: a task that waited on one that dies would be lost with it.
+                free = len(client.scheduler_info(n_workers=-1)["workers"]) - len(futures)
+                for name, task in queue[: max(free, 0)]:
+                    key = f"{name}-{fingerprint}"
+                    futures[client.submit(_perform, address, name, dict(task), folder, fingerprint, key=key)] = name
+                queue = queue[max(free, 0) :]
+                time.sleep(POLL)
+                _tell_logs(folder, list(futures.values()), seen, progress)
+                for future in [future for future in futures if future.done()]:
+                    ended(futures.pop(future), _why(future))
         finally:
             client.close()
             if cluster is not None:

@@ -75,7 +75,7 @@ def coordinates(run: RunFile, at: "Target", progress: Progress = print) -> "Coor
             "parameter of each direction (priors or prior_sd in [parameters]), or freeze one, and fit again."
         )
     path = run.run.output / FOLDER / "coordinates.nc"
-    mark = fingerprint_of(at.fit.x, at.optimum.hessian)
+    mark = fingerprint_of(at.fit.x, at.fit.hessian)
     known = _known(path, mark)
     if known is None:
         at.posterior.forget()
@@ -213,7 +213,7 @@ def sample(run: RunFile, workers: Workers | None = None, progress: Progress = pr
     coordinates(run, at, progress)
     folder = run.run.output / FOLDER / "chains"
     section = run.sample
-    mark = fingerprint_of(at.fit.x, at.optimum.hessian, section.model_copy(update={"importance": 50}), run.run.seed)
+    mark = fingerprint_of(at.fit.x, at.fit.hessian, section.model_copy(update={"importance": 50}), run.run.seed)
     tasks = {f"chain_{i}": {"run": run.model_dump_json(), "chain": i} for i in range(section.chains)}
     outcome = run_tasks(chain_task, tasks, folder, mark, fitting(run, workers, progress), progress)
     require(outcome, "chains")

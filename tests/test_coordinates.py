@@ -100,6 +100,13 @@ def test_a_side_branch_is_straightened_as_well():
     np.testing.assert_allclose(found, in_y(posterior, POINTS), atol=0.1)
 
 
+def test_a_valley_that_changes_its_width_is_no_further_bend():
+    posterior = Banana(a=(0.09, 0.08, 0.15), d=0.3)
+    coordinates = coordinates_of(posterior)
+    assert coordinates.loose == (1,)
+    np.testing.assert_allclose(in_coordinates(posterior, coordinates, POINTS), in_y(posterior, POINTS), atol=0.1)
+
+
 def test_the_floor_is_the_one_of_the_density(banana):
     _, coordinates = banana
     for t in (-2.0, 0.4, 2.9):

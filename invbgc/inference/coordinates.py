@@ -153,7 +153,9 @@ def straightened(
     worst = max(bends, key=lambda i: float(np.abs(bends[i][0]).max()))
     progress(f"the valley along [{laplace.direction_names[worst]}] is bent; following its floor")
     valley = finder.follow(worst)
-    others = sorted((i for i in bends if i != worst), key=lambda i: -float(np.abs(bends[i][0]).max()))[:MOST]
+    # What a direction does to the worst one is the valley's change of width, which its factor takes care of.
+    size = {i: float(np.abs(np.delete(found[0], worst)).max()) for i, found in bends.items() if i != worst}
+    others = sorted((i for i in size if size[i] > BENT), key=lambda i: -size[i])[:MOST]
     bend = np.array([bends[i] for i in others]) if others else None
     if bend is not None:
         bend[:, :, [worst, *others]] = 0.0

@@ -24,6 +24,9 @@ from invbgc.inference.posterior import Evaluation, Posterior
 GOOD_K = 0.7
 """Shape of the weights' tail above which weighted means are not reliable (Vehtari et al. 2024)."""
 
+EQUAL = 1e-9
+"""Range of log weights below which the Gaussian is the posterior, and no tail is left to be fitted."""
+
 STEP = 0.5
 """Distance, in standard deviations, of the points from which third derivatives are differenced."""
 
@@ -129,6 +132,8 @@ def importance(
     if not np.any(np.isfinite(logs)):
         raise ConvergenceError("importance weights: none of the draws is admissible; the Gaussian is far too wide.")
     finite = np.maximum(logs - logs.max(), -1e4)
+    if np.ptp(finite) < EQUAL:
+        return Importance(names, x, np.full(n, -np.log(n)), -np.inf)
     smoothed, k_hat = array_stats.psislw(-finite)  # it takes the negative logarithm, as of a leave-one-out likelihood
     smoothed = smoothed - np.logaddexp.reduce(smoothed)
     return Importance(names, x, smoothed, float(k_hat))

@@ -322,8 +322,7 @@ class _Delayed:
         if float(jax.random.uniform(coin)) < probability:
             z, state = new, state | {"value": value}
         state = state | {"key": np.asarray(key), "z": z, "ln_step": ln_step, "i": i}
-        failed = not np.isfinite(value)
-        statistics = [-state["value"], probability, step, 1, 0, state["value"], failed, probability]
+        statistics = [-state["value"], probability, step, 1, 0, state["value"], False, probability]
         return state, z, np.array(statistics, dtype=float), np.array([0, 1])
 
     def pack(self, state) -> dict[str, np.ndarray]:

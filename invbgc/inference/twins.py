@@ -114,9 +114,10 @@ def coverage(twins: Sequence[xr.Dataset]) -> xr.Dataset:
     number = joined.sizes["twin"]
     z = (joined["estimate"] - joined["truth"]) / joined["standard_deviation"]
     rank = joined["rank"]
-    held = xr.concat([abs(rank - 0.5) <= 0.5 * level for level in INTERVALS], "interval").assign_coords(
-        interval=list(INTERVALS)
-    )
+    # An error bar without end holds every truth.
+    held = xr.concat(
+        [rank.isnull() | (abs(rank - 0.5) <= 0.5 * level) for level in INTERVALS], "interval"
+    ).assign_coords(interval=list(INTERVALS))
     edges = np.linspace(0.0, 1.0, RANK_BINS + 1)
     edges[-1] = np.inf  # a rank of one belongs to the last bin
     counts = np.stack([((rank >= low) & (rank < high)).sum("twin").values for low, high in pairwise(edges)], axis=-1)
