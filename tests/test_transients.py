@@ -43,6 +43,7 @@ def path(tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 def test_the_era_of_a_fit(path):
     run.fit(read_run(path))
     said = invoke("transient", path, "--scale", "0.8")
@@ -57,6 +58,7 @@ def test_the_era_of_a_fit(path):
     assert "DIC gained in the industrial era" in (path.parent / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_rounds_and_joint_problem_find_the_scale(path):
     said = invoke("calibrate", path)
     assert said.exit_code == 0, said.output + said.stderr

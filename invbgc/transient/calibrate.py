@@ -52,9 +52,8 @@ def era_of(
         scheme: time-stepping scheme.
     """
     model = start_model(posterior.model, atmosphere, clock, with_gas_exchange(posterior.table))
-    return IndustrialEra(
-        Posterior(model, posterior.observations, posterior.scales), atmosphere, clock, cells, scheme
-    )  # fmt: skip
+    steady = Posterior(model, posterior.observations, posterior.scales, posterior.prior_factor)
+    return IndustrialEra(steady, atmosphere, clock, cells, scheme)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +211,7 @@ class JointProblem:
         self._d14c, self._dic = cells_of(era, "D14C"), cells_of(era, "DIC")
         # Weights are those of DIC as measured: an excess that changes must not change them.
         measured = with_background(era.posterior.observations, self._dic, np.zeros(self._dic.value.size))
-        self.posterior = Posterior(era.posterior.model, measured, era.posterior.scales)
+        self.posterior = era.posterior.with_data(measured, era.posterior.scales, era.posterior.prior_factor)
         self.era = replace(era, posterior=self.posterior)
         self._row = self.posterior.names.index(GAS_EXCHANGE)
 

@@ -120,7 +120,7 @@ def alternate(
         model = PCOModel(
             base.circulation, base.forcing, base.options, table, base.systems["tracer"].backend
         )  # fmt: skip
-        found = _fit(Posterior(model, observations, posterior.scales), place, progress, options)
+        found = _fit(Posterior(model, observations, posterior.scales, posterior.prior_factor), place, progress, options)
         new = np.insert(found.x, row, np.log(scale))
         deviation = laplace(found).standard_deviation
         bars = np.insert(np.where(deviation > 0.0, deviation, np.inf), row, error)
