@@ -8,7 +8,8 @@ minimum is another question. Three answers, each of which makes a negative log p
   data n_X as the correlation of the residuals leaves (`effective_number`).
 * ``"structured"``: errors that are partly smooth, of covariance s_X (W^-1 + a^2 D C D): C a squared-exponential
   correlation in horizontal distance and depth, D = min(sd(X), |X|), for the faults of a circulation or a mapping fade
-  where the tracer does. Every box counts, s_X is integrated out, and a and the scales of C are those that make the
+  where the tracer does (X as modelled: with X as observed, values that are low by chance would count for more, and bias
+  the fit). Every box counts, s_X is integrated out, and a and the scales of C are those that make the
   residuals of a fit most likely,
 
       -2 ln L = m ln r^T (W - V V^T) r + ln|I + a^2 B^T W B|,    B = D Phi, C = Phi Phi^T.
@@ -18,6 +19,7 @@ minimum is another question. Three answers, each of which makes a negative log p
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -148,10 +150,18 @@ def estimate_errors(
                 "vertical_scale": found.vertical_scale,
             }
     else:
-        found = _most_likely(observations, residuals, smooth or SmoothFields(grid))
+        fading = {
+            name: np.minimum(np.sqrt(data.variance), np.abs(np.asarray(modelled[name])))
+            for name, data in observations.tracers.items()
+        }
+        found = _most_likely(observations, residuals, fading, smooth or SmoothFields(grid))
         rows = {name: found[name].described(data) for name, data in observations.tracers.items()}
     rows = {name: {"boxes": data.count} | rows[name] for name, data in observations.tracers.items()}
-    return _table(rows, kind)
+    table = _table(rows, kind)
+    if kind == "structured":
+        attrs = {"long_name": "D: how large the smooth error is in a box, up to a factor", "units": "mmol m-3"}
+        table["fading"] = (("tracer", "wet_box"), np.stack(list(fading.values())), attrs)
+    return table
 
 
 def with_errors(posterior: Posterior, errors: xr.Dataset, smooth: SmoothFields | None = None) -> Posterior:
@@ -170,12 +180,13 @@ def with_errors(posterior: Posterior, errors: xr.Dataset, smooth: SmoothFields |
     tracers = dict(observations.tracers)
     smooth = smooth or SmoothFields(posterior.model.grid)
     for name, data in tracers.items():
-        row = {str(key): float(part) for key, part in errors.sel(tracer=name).data_vars.items()}
+        of_tracer = errors.sel(tracer=name)
+        row = {str(key): float(part) for key, part in of_tracer.data_vars.items() if part.ndim == 0}
         scales[name] = 1.0 / row["scale"] if kind == "paper" else UnknownScale(row["number"], row["scale"])
         if kind == "structured":
             basis = smooth.basis(row["horizontal_scale"], row["vertical_scale"])[data.index]
             ratio = row["smooth_error"] / np.sqrt(row["scale"])
-            tracers[name] = data.with_structure(ratio * _shape(data)[:, None] * basis)
+            tracers[name] = data.with_structure(ratio * of_tracer["fading"].values[data.index, None] * basis)
     return posterior.with_data(Observations(tracers, observations.grid, observations.attrs), scales)
 
 
@@ -202,40 +213,36 @@ class _Smooth(NamedTuple):
         }
 
 
-def _shape(data: TracerObservations) -> np.ndarray:
-    """D [m], mmol m-3."""
-    return np.minimum(np.sqrt(data.variance), np.abs(data.value))
-
-
 def _most_likely(
-    observations: Observations, residuals: Mapping[str, np.ndarray], smooth: SmoothFields
+    observations: Observations,
+    residuals: Mapping[str, np.ndarray],
+    fading: Mapping[str, np.ndarray],
+    smooth: SmoothFields,
 ) -> dict[str, _Smooth]:
     """Per tracer, the smooth error that makes the residuals most likely: one scale after the other, then its size."""
     best: dict[str, _Smooth] = {}
     for name, data in observations.tracers.items():
         sample = np.sort(np.random.default_rng(0).permutation(data.count)[:SCALE_BOXES])
-        tries = [_of_scales(data, residuals[name], h, VERTICAL_SCALES[1], smooth, sample) for h in HORIZONTAL_SCALES]
+        of = partial(_of_scales, data, residuals[name], fading[name][data.index], smooth)
+        tries = [of(horizontal, VERTICAL_SCALES[1], sample) for horizontal in HORIZONTAL_SCALES]
         horizontal = min(tries).horizontal
-        tries += [
-            _of_scales(data, residuals[name], horizontal, v, smooth, sample)
-            for v in (VERTICAL_SCALES[0], VERTICAL_SCALES[2])
-        ]
-        vertical = min(tries).vertical
-        best[name] = _of_scales(data, residuals[name], horizontal, vertical, smooth, np.arange(data.count))
+        tries += [of(horizontal, vertical, sample) for vertical in (VERTICAL_SCALES[0], VERTICAL_SCALES[2])]
+        best[name] = of(horizontal, min(tries).vertical, np.arange(data.count))
     return best
 
 
 def _of_scales(
     data: TracerObservations,
     residual: np.ndarray,
+    fading: np.ndarray,
+    smooth: SmoothFields,
     horizontal: float,
     vertical: float,
-    smooth: SmoothFields,
     sample: np.ndarray,
 ) -> _Smooth:
     """The size of a smooth error of given scales that makes the residuals of some boxes most likely."""
     root = np.sqrt(data.weight)[sample]
-    scaled = (_shape(data)[sample] * root)[:, None] * smooth.basis(horizontal, vertical)[data.index[sample]]
+    scaled = (fading[sample] * root)[:, None] * smooth.basis(horizontal, vertical)[data.index[sample]]
     values, vectors = np.linalg.eigh(scaled.T @ scaled)
     weighted = root * residual[sample]
     values, along = np.maximum(values, 0.0), (vectors.T @ (scaled.T @ weighted)) ** 2
