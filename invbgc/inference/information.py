@@ -124,7 +124,7 @@ def influence_tables(
         gradients: [k, p] of the scalars.
         names: of the scalars.
         units: of the scalars.
-        regions: name -> mask [ny, nx].
+        regions: name -> mask [ny, nx] or [nz, ny, nx].
 
     Returns:
         ``variance_share`` (scalar, tracer): part of the variance that the errors of a tracer cause, with the prior's as
@@ -166,7 +166,7 @@ def influence_tables(
     )  # fmt: skip
     if regions:
         whole = sum(boxes.sum(axis=1) for boxes in squares.values())
-        flat = {name: mask[grid.wet[0]][grid.column] for name, mask in regions.items()}
+        flat = {name: grid.pack(np.broadcast_to(mask, grid.shape)) for name, mask in regions.items()}
         parts = [[squares[t][:, inside].sum(axis=1) / whole for inside in flat.values()] for t in tracers]
         table = table.assign_coords(region=list(regions))
         table["region_share"] = (("scalar", "tracer", "region"), np.moveaxis(np.array(parts), -1, 0))
