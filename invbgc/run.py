@@ -15,6 +15,7 @@ import xarray as xr
 import invbgc
 from invbgc.errors import InputError, InvbgcError
 from invbgc.runfile import CIRCULATIONS, DATASETS, RunFile
+from invbgc.tasks import machine_memory
 
 if TYPE_CHECKING:
     from invbgc.circulation import Circulation
@@ -327,11 +328,8 @@ def inputs(run: RunFile, source: Path | None) -> list[Path]:
 
 
 def _memory() -> str:
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return "not known"
-    return f"{total / 2**30:.1f} GiB"
+    total = machine_memory()
+    return f"{total * 1e9 / 2**30:.1f} GiB" if total else "not known"
 
 
 @contextmanager

@@ -14,12 +14,13 @@ import numpy as np
 import xarray as xr
 
 from invbgc.carbon import Fitted, fitted
-from invbgc.errors import InvbgcError
+from invbgc.errors import InputError, InvbgcError
 from invbgc.runfile import RunFile, with_keys
 from invbgc.tasks import Outcome, Workers, fingerprint_of, read_results, run_tasks
 from invbgc.uncertainty import FOLDER, Progress, Tables, fitting, model_of, require, target
 
 if TYPE_CHECKING:
+    from invbgc.inference.laplace import Laplace
     from invbgc.inference.posterior import Evaluation, Posterior
 
 
@@ -39,9 +40,8 @@ def twin(run: RunFile, workers: Workers | None = None, progress: Progress = prin
 
     folder = run.run.output / FOLDER / "twins"
     section = run.twin
-    mark = fingerprint_of(
-        model_of(run), section.model_copy(update={"number": 1}), run.errors, run.run.seed, run.sample.kernel
-    )
+    alike = section.model_copy(update={"number": 1})
+    mark = fingerprint_of(model_of(run), alike, run.errors, run.fit, run.laplace, run.sample, run.run.seed)
     tasks = {f"twin_{i:04d}": {"run": run.model_dump_json(), "number": i} for i in range(section.number)}
     outcome = run_tasks(twin_task, tasks, folder, mark, fitting(run, workers, progress), progress)
     if not outcome.results:
@@ -63,7 +63,7 @@ def twin_task(run: str, number: int, progress: Progress) -> xr.Dataset:
 
     content = RunFile.model_validate_json(run)
     section = content.twin
-    posterior, smooth = _twin_ocean(_bare(content))
+    posterior, smooth = _twin_ocean(run)
     posterior.forget()
     made, truth = draw_twin(
         posterior, number, TwinErrors(section.spread, section.noise, section.structure, content.run.seed)
@@ -80,6 +80,8 @@ def twin_task(run: str, number: int, progress: Progress) -> xr.Dataset:
     at = find_target(
         made, found.x, content.errors.model, content.laplace.scaling, smooth, found.state.observable, progress=progress
     )
+    if not at.fit.converged and at.fit.status != "stalled":
+        raise InvbgcError(f"twin {number}: the error model's fit ended as {at.fit.status!r}: {at.fit.message}")
     deviation = at.laplace.standard_deviation
     rows[content.errors.model] = (at.fit.x, deviation, gaussian_rank(truth, at.fit.x, deviation))
     if section.draws:
@@ -162,6 +164,7 @@ def ensemble(run: RunFile, workers: Workers | None = None, progress: Progress = 
         for and made, and the outcome of the tasks.
     """
     from invbgc.inference.members import draw_table, member_table
+    from invbgc.run import approximations
 
     folder = run.run.output / FOLDER / "ensemble"
     workers = fitting(run, workers, progress)
@@ -182,20 +185,17 @@ def ensemble(run: RunFile, workers: Workers | None = None, progress: Progress = 
         if outcome.results:
             tables["members"] = member_table(read_results(outcome.results))
     if run.ensemble.draws:
-        fit = fitted(run, progress)
-        x = _draws(run, fit)
-        mark = fingerprint_of(model_of(run), fit.fit.x, run.laplace.scaling, run.run.seed)
+        fit, optimum, scalars = _numbers(run.model_dump_json())
+        first = approximations(fit.fit, run.laplace.scaling)[0]
+        x = _draws(run, first, fit.posterior)
+        mark = fingerprint_of(model_of(run), fit.fit.x, first.covariance, run.run.seed)
         tasks = {f"draw_{i:04d}": {"run": run.model_dump_json(), "x": point.tolist()} for i, point in enumerate(x)}
         outcome = run_tasks(draw_task, tasks, folder / "draws", mark, workers, progress)
         results |= outcome.results
         failures |= outcome.failures
         if outcome.results:
             progress("linear error bars of the same numbers")
-            _, _, scalars = _numbers(_bare(run))
-            from invbgc.run import approximations
-
-            first = approximations(fit.fit, run.laplace.scaling)[0]
-            _, gradients = fit.posterior.derivatives_of(scalars.function, fit.evaluation)
+            _, gradients = fit.posterior.derivatives_of(scalars.function, optimum)
             errors = xr.DataArray(first.standard_error(gradients), {"quantity": list(scalars.names)}, ["quantity"])
             tables["draws"] = draw_table(read_results(outcome.results), errors)
     return tables, Outcome(results, failures)
@@ -208,7 +208,10 @@ def combinations(run: RunFile) -> dict[str, dict[str, Any]]:
     for values in product(*axes.values()):
         changes = dict(zip(axes, values, strict=True))
         name = "_".join(f"{key.split('.')[-1]}-{value}" for key, value in changes.items())
-        made["member_" + "".join(c if c.isalnum() or c in "-_." else "-" for c in name)] = changes
+        name = "member_" + "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+        if name in made:
+            raise InputError(f"[ensemble] members: two members would both be called {name}; name their files apart.")
+        made[name] = changes
     return made if axes else {}
 
 
@@ -243,20 +246,13 @@ def member_task(run: str, name: str, changes: Mapping[str, Any], progress: Progr
     return xr.Dataset(data, {"quantity": names}, attrs)
 
 
-def _draws(run: RunFile, fit: Fitted) -> np.ndarray:
+def _draws(run: RunFile, gaussian: "Laplace", posterior: "Posterior") -> np.ndarray:
+    """Draws [n, p]; each depends on its number alone, so that more can be asked for later."""
     import jax
 
-    from invbgc.run import approximations
-
-    first = approximations(fit.fit, run.laplace.scaling)[0]
-    return first.draw(jax.random.PRNGKey(run.run.seed), run.ensemble.draws, fit.posterior.admissible)
-
-
-def _bare(run: RunFile) -> str:
-    """What the numbers of a run depend on, as a key."""
-    plain = RunFile()
-    kept = {name: getattr(plain, name) for name in ("errors", "sample", "twin", "ensemble", "transient")}
-    return run.model_copy(update=kept).model_dump_json()
+    key = jax.random.PRNGKey(run.run.seed)
+    keys = (jax.random.fold_in(key, i) for i in range(run.ensemble.draws))
+    return np.concatenate([gaussian.draw(part, 1, posterior.admissible) for part in keys])
 
 
 @lru_cache(maxsize=1)
@@ -270,7 +266,7 @@ def _numbers(run: str) -> "tuple[Fitted, Evaluation, Any]":
 
 def draw_task(run: str, x: list[float], progress: Progress) -> xr.Dataset:
     """The numbers of the carbon cycle at one draw of the parameters."""
-    fit, optimum, scalars = _numbers(_bare(RunFile.model_validate_json(run)))
+    fit, optimum, scalars = _numbers(run)
     state = fit.posterior.value(np.array(x), optimum).state
     values = np.asarray(scalars.compiled(dict(state.fields), np.array(x)))
     data = {"value": ("quantity", values), "unit": ("quantity", list(scalars.units)), "x": ("parameter", np.array(x))}

@@ -50,7 +50,7 @@ class Workers:
             needed: memory of one of them, GB.
             progress: is told if there are fewer than asked for.
         """
-        available = _memory()
+        available = machine_memory()
         fitting = max(1, int(SHARE * available / needed)) if needed > 0.0 and available > 0.0 else self.number
         if self.scheduler is not None or fitting >= self.number:
             return self
@@ -228,7 +228,7 @@ def _distributed(
                 cluster.close()
 
 
-def _memory() -> float:
+def machine_memory() -> float:
     """Memory of this machine, GB; 0 where the system does not tell."""
     try:
         return 1e-9 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

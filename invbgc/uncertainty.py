@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from invbgc import __version__
 from invbgc.carbon import fitted
 from invbgc.errors import InputError, InvbgcError
 from invbgc.runfile import RunFile
@@ -57,7 +58,7 @@ def target(run: RunFile, progress: Progress = print) -> "Target":
     progress(f"{found.fit.status}: {found.fit.message}")
     found.fit.save(folder / "target_fit.nc", laplaces=[found.laplace])
     _write(folder / "target.nc", found.errors, mark)
-    return target_at(found.posterior, found.fit, found.errors)
+    return found
 
 
 def coordinates(run: RunFile, at: "Target", progress: Progress = print) -> "Coordinates":
@@ -85,9 +86,13 @@ def coordinates(run: RunFile, at: "Target", progress: Progress = print) -> "Coor
 
 
 def model_of(run: RunFile) -> str:
-    """What the posterior of a run depends on: its sections on ocean, data, model and parameters."""
+    """What the posterior of a run depends on: its sections on ocean, data, model and parameters, and their files."""
+    from invbgc.files import sha256
+    from invbgc.run import inputs
+
     sections = ("circulation", "dataset", "model", "parameters", "observations")
-    return json.dumps({name: getattr(run, name).model_dump(mode="json") for name in sections})
+    content = {name: getattr(run, name).model_dump(mode="json") for name in sections}
+    return json.dumps([__version__, content, [sha256(path) for path in inputs(run, None)]])
 
 
 def _known(path: Path, mark: str) -> xr.Dataset | None:
@@ -238,7 +243,7 @@ def chain_task(run: str, chain: int, progress: Progress) -> xr.Dataset:
     from invbgc.inference.sample import SamplerOptions, sample_chain
 
     content = RunFile.model_validate_json(run)
-    at, chosen = _sampled(_without_lengths(content).model_dump_json())
+    at, chosen = _sampled(run)
     section = content.sample
     options = SamplerOptions(section.kernel, section.warmup, section.draws, section.chunk, content.run.seed)
     checkpoints = content.run.output / FOLDER / "chains" / f"chain_{chain}"
@@ -249,10 +254,6 @@ def chain_task(run: str, chain: int, progress: Progress) -> xr.Dataset:
     data = {"x": (("draw", "parameter"), made.x)} | {name: ("draw", part) for name, part in made.statistics.items()}
     attrs = {"gradients": made.gradients, "values": made.values, "seconds": made.seconds}
     return xr.Dataset(data, {"parameter": list(at.posterior.names)}, attrs)
-
-
-def _without_lengths(run: RunFile) -> RunFile:
-    return run.model_copy(update={"sample": type(run.sample)()})
 
 
 @lru_cache(maxsize=1)

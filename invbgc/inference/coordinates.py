@@ -111,10 +111,6 @@ class Coordinates:
         """X of one point y [p], traceable by JAX."""
         return self.centre + self.root @ self.to_z(y)[0]
 
-    def log_volume(self, y):
-        """ln|dx/dy| of one point, up to a constant."""
-        return self.to_z(y)[1]
-
     def draw(self, key: jax.Array, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draws y [n, p] of the standard normal, their x [n, p] and ln|dx/dy| [n]."""
         y = jax.random.normal(key, (n, self.root.shape[1]))
@@ -153,6 +149,8 @@ def straightened(
     worst = max(bends, key=lambda i: float(np.abs(bends[i][0]).max()))
     progress(f"the valley along [{laplace.direction_names[worst]}] is bent; following its floor")
     valley = finder.follow(worst)
+    if valley is None:
+        progress("no steady states along its floor; it stays as it is, and draws will say how much that matters")
     # What a direction does to the worst one is the valley's change of width, which its factor takes care of.
     size = {i: float(np.abs(np.delete(found[0], worst)).max()) for i, found in bends.items() if i != worst}
     others = sorted((i for i in size if size[i] > BENT), key=lambda i: -size[i])[:MOST]

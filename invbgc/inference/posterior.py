@@ -12,6 +12,7 @@ which is exact and needs no second-order solve (Pasquier and Primeau 2019, F-1 a
 free of parameters, so that L holds local terms only.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from invbgc.models.pco.model import PCOModel
 from invbgc.observations import Observations
 from invbgc.state import State
 from invbgc.steady import StageInfo, steady_state
+
+_log = logging.getLogger("invbgc")
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +148,7 @@ class Posterior:
         return self.objective(fields, x) * jnp.where(found, 1.0, jnp.nan)
 
     def potential(self, start: Evaluation) -> Callable[[jax.Array], jax.Array]:
-        """F as a JAX function near a point: infinite where x is not admissible, NaN where no steady state was found.
+        """The function f in JAX near a point: infinite where x is not admissible, NaN where no steady state was found.
 
         Every evaluation starts from the state foreseen at x, so that f depends on x alone, not on what was computed
         before.
@@ -178,9 +181,11 @@ class Posterior:
 
     def interrupted(self) -> bool:
         """Whether an evaluation of the JAX function since the last call was stopped by Ctrl-C; clears failures."""
-        failures = [system.failure for system in self.model.systems.values()]
+        failures = [system.failure for system in self.model.systems.values() if system.failure is not None]
         for system in self.model.systems.values():
             system.failure = None
+        for failure in failures:
+            _log.warning("a point without a steady state: %s", failure)
         return any(isinstance(failure, KeyboardInterrupt) for failure in failures)
 
     # ------------------------------------------------------------------ the fast route
