@@ -125,7 +125,7 @@ def test_the_density_becomes_a_standard_normal(banana):
 def test_log_volume_is_that_of_the_map(banana):
     _, coordinates = banana
     jacobians = jax.jit(jax.vmap(jax.jacfwd(coordinates.to_x)))(POINTS)
-    found = jax.jit(jax.vmap(coordinates.log_volume))(POINTS)
+    found = jax.jit(jax.vmap(lambda y: coordinates.to_z(y)[1]))(POINTS)
     expected = np.linalg.slogdet(jacobians)[1] - np.linalg.slogdet(ROOT)[1]
     np.testing.assert_allclose(found, expected, atol=1e-10)
     assert np.ptp(found) > 0.1

@@ -118,7 +118,7 @@ def test_without_dask_more_workers_are_refused(tmp_path, calls, monkeypatch):
 
 
 def test_workers_are_no_more_than_memory_holds(monkeypatch):
-    monkeypatch.setattr(tasks, "_memory", lambda: 16.0)
+    monkeypatch.setattr(tasks, "machine_memory", lambda: 16.0)
     lines = []
     assert Workers(8).within(4.0, lines.append) == Workers(3)  # 0.9 of 16 GB
     assert "3 workers instead of 8: each needs about 4.0 GB of the 16.0 here" in lines
