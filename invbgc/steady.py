@@ -130,8 +130,12 @@ def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, St
     one = jnp.ones((), int)
     if stage.linear:
         zero = jnp.zeros(len(stage.tracers) * stage.weights.shape[0])
-        token = factor_token(stage.system, stage.matrix_coefficients(zero, upstream, x))
-        state = solve_with_token(stage.system, token, stage.stacked_source(zero, upstream, x))
+        coefficients = stage.matrix_coefficients(zero, upstream, x)
+        token = factor_token(stage.system, coefficients)
+        # In a compiled loop a matrix that does not depend on x is factored once, before it, and may be forgotten in it.
+        state = solve_with_token(
+            stage.system, token, stage.stacked_source(zero, upstream, x), coefficients=coefficients
+        )
         state, shift = _with_inventory(stage, state, upstream, x)
         sound = jnp.isfinite(jnp.sum(state)) & (shift < INVENTORY_SHIFT)
         return state, StageInfo(token, sound, one, one, shift)

@@ -87,6 +87,20 @@ def test_jax_route_agrees_with_the_fast_route(case):
     assert posterior.admissible(outside) and potential(jnp.asarray(outside))[0] == np.inf
 
 
+def test_a_compiled_loop_outlives_forgotten_factors(few_box):
+    """A trajectory of a sampler is one program, which factors once, before its loop, what does not depend on x."""
+    posterior, x = few_box
+    potential = posterior.potential(posterior.value_grad_hess(x))
+    steps = 1e-3 * np.sin(np.arange(len(x)))
+
+    def add(i, total):
+        return total + potential(jnp.asarray(x) + i * steps)
+
+    one = jax.jit(add)
+    expected = sum(float(one(i, 0.0)) for i in range(20))
+    assert float(jax.jit(lambda: jax.lax.fori_loop(0, 20, add, 0.0))()) == pytest.approx(expected, rel=1e-9)
+
+
 def test_gradient_against_high_order_differences(case):
     """Eighth-order central differences along one mixed direction, to 1e-7 of the slope."""
     posterior, evaluation = case

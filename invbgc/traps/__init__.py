@@ -1,0 +1,1 @@
+"""Fluxes of sinking particles from sediment traps: reading, quality, exponents of elements, regions, statistics."""
