@@ -1,13 +1,17 @@
-"""Writes what the documentation takes from the code, and executes the notebook.
+"""Writes what the documentation takes from the code, and executes the notebooks.
 
 Tables between the marks ``<!-- generated: NAME -->`` and ``<!-- end -->`` are replaced; a test compares them with the
 code.
 
     python docs/build.py [--reference]
+
+The notebook about sediment traps needs their public file, named in the variable BATS_FLUX_FILE; without, it is left
+alone.
 """
 
 import argparse
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -19,6 +23,7 @@ from invbgc.runfile import ModelSection
 
 DOCS = Path(__file__).parent
 NOTEBOOK = DOCS.parent / "notebooks" / "fit_the_embedded_ocean.ipynb"
+TRAPS_NOTEBOOK = DOCS.parent / "notebooks" / "carbon_to_phosphorus.ipynb"
 
 
 def table(header: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
@@ -105,14 +110,16 @@ def execute_notebook(path: Path, save: bool, timeout: int = 600) -> None:
 
 
 def main() -> None:
-    """Renew the reference tables and, unless told otherwise, the notebook."""
+    """Renew the reference tables and, unless told otherwise, the notebooks."""
     parser = argparse.ArgumentParser(description="Renew what the documentation takes from the code.")
-    parser.add_argument("--reference", action="store_true", help="only the tables, not the notebook")
+    parser.add_argument("--reference", action="store_true", help="only the tables, not the notebooks")
     arguments = parser.parse_args()
     for page in sorted(DOCS.glob("*.md")):
         page.write_text(with_generated(page.read_text(encoding="utf-8")), encoding="utf-8")
     if not arguments.reference:
         execute_notebook(NOTEBOOK, save=True)
+        if "BATS_FLUX_FILE" in os.environ:
+            execute_notebook(TRAPS_NOTEBOOK, save=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if "jax" in sys.modules:  # then it is too late for the second, which saves time
     sys.modules["jax"].config.update("jax_enable_x64", True)
 
 if TYPE_CHECKING:
-    from invbgc import plots, units, verify
+    from invbgc import plots, storage, traps, units, verify
     from invbgc.circulation import Circulation, coarsen, load_circulation, write_circulation
     from invbgc.datasets import Forcing, list_datasets, load_dataset, open_dataset
     from invbgc.datasets.idealised import idealised_forcing
@@ -144,8 +144,10 @@ __all__ = [
     "skill",
     "station_table",
     "steady_isotopes",
+    "storage",
     "straightened",
     "synthetic_observations",
+    "traps",
     "units",
     "verify",
     "warming_effect",
@@ -223,7 +225,7 @@ _HOMES = {
     "invbgc.transient.tracers": ("cfc", "cfc_history", "ideal_age", "radiocarbon_age"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("plots", "units", "verify")
+_MODULES = ("plots", "storage", "traps", "units", "verify")
 
 
 def __getattr__(name: str) -> Any:

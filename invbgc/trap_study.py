@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from invbgc.diagnostics.storage import (
+from invbgc.errors import InputError
+from invbgc.storage import (
     HORIZONS,
     PUBLISHED_B_P,
     REDFIELD,
@@ -25,12 +26,11 @@ from invbgc.diagnostics.storage import (
     soft_tissue_carbon,
     theory_lines,
 )
-from invbgc.errors import InputError
+from invbgc.traps.arrays import profiles, ratio
 from invbgc.traps.bats import is_bats, read_bats
 from invbgc.traps.choices import PUBLISHED, all_choices
 from invbgc.traps.compilation import screen
 from invbgc.traps.martin import exponents
-from invbgc.traps.profiles import profiles, ratio
 from invbgc.traps.regions import phosphate_regions, region_of, region_statistics
 from invbgc.traps.smooth import Smooth, loess
 from invbgc.traps.statistics import Comparison, compare, median_difference_interval

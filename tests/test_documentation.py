@@ -82,6 +82,14 @@ def test_notebook_runs_and_is_stored_with_figures():
     load_build().execute_notebook(NOTEBOOK, save=False)
 
 
+@pytest.mark.shared_data
+def test_notebook_of_traps_runs_and_is_stored_with_figures(shared_data, monkeypatch):
+    build = load_build()
+    assert build.TRAPS_NOTEBOOK.read_text(encoding="utf-8").count('"image/png"') == 4
+    monkeypatch.setenv("BATS_FLUX_FILE", str(shared_data / "bats" / "bats_flux_v003.txt"))
+    build.execute_notebook(build.TRAPS_NOTEBOOK, save=False)
+
+
 def test_public_names_exist_and_are_listed_once():
     listed = {alias.name for alias in _imported_for_type_checkers()}
     assert set(ib.__all__) == listed

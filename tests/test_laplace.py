@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -30,6 +31,20 @@ def test_covariance_is_the_scaled_inverse():
     deviation = np.sqrt(np.diag(approximation.covariance))
     assert approximation.correlation == pytest.approx(approximation.covariance / np.outer(deviation, deviation))
     assert approximation.warnings == ()
+
+
+@pytest.mark.parametrize("scaling", ["authors", "effective"])
+def test_priors_keep_their_width_whatever_the_scale_of_the_errors(scaling):
+    """The search weighs a prior by a nominal scale; however loose the data, no error bar exceeds its prior's."""
+    nominal, sd = 1e-3, 0.5
+    own = np.array([sd**-2, 0.0, 0.0, 0.0, 0.0])
+    found = gaussian_fit(HESSIAN + nominal * np.diag(own), value=0.3)
+    table = found.table.with_prior(found.table.free[0].name, 1.0, sd)
+    found = SimpleNamespace(**vars(found) | {"table": table, "fields": found.fields.assign_attrs(prior_factor=nominal)})
+    approximation = laplace(found, scaling=scaling)
+    expected = np.linalg.inv(HESSIAN / approximation.scale + np.diag(own))
+    np.testing.assert_allclose(approximation.covariance, expected, rtol=1e-9)
+    assert approximation.standard_deviation[0] < sd
 
 
 def test_error_bars_are_asymmetric_for_log_parameters():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from invbgc.diagnostics.storage import (
+from invbgc.errors import InputError
+from invbgc.storage import (
     HORIZONS,
     Storage,
     exponent_of_pco2,
@@ -22,7 +23,6 @@ from invbgc.diagnostics.storage import (
     theory_lines,
     well_mixed_pco2,
 )
-from invbgc.errors import InputError
 
 EXPONENTS = (-3.0, 0.0, 0.5, 0.86, 0.999, 1.0 - 1e-9, 1.0, 1.0 + 1e-9, 1.003, 1.25, 1.46, 4.0)
 
@@ -122,7 +122,6 @@ def test_gradient_of_pco2_is_the_analytic_one(b_C):
 
 
 def test_gradient_of_the_flux_ratio():
-    found = jax.grad(flux_ratio, argnums=(0, 1, 2))(300.0, 0.98, 1.28)
     value = 3.0**0.3
     np.testing.assert_allclose(flux_ratio(300.0, 0.98, 1.28, 1.0), value, rtol=1e-14)
     found = jax.grad(lambda z, b_C, b_P: flux_ratio(z, b_C, b_P, 1.0), argnums=(0, 1, 2))(300.0, 0.98, 1.28)

@@ -7,7 +7,7 @@ import xarray as xr
 from scipy import stats
 
 from invbgc.errors import InputError
-from invbgc.traps import bats, choices, compilation, martin, profiles, regions, smooth, statistics, table
+from invbgc.traps import arrays, bats, choices, compilation, martin, regions, smooth, statistics, table
 
 DEPTHS = (150.0, 200.0, 300.0)
 
@@ -32,8 +32,8 @@ def bats_line(cruise: int, depth: float, carbon: float, phosphorus: float, year:
     return "\t".join(map(str, values + fluxes))
 
 
-HEADER = ", ".join(["cr", "dep", "yymmdd1", "yymmdd2", "decy1", "decy2", "Lat1", "Lat2", "long1", "long2"]
-                   + [f"{name}{end}" for name in ("M", "C", "N", "P", "FBC", "FBN") for end in ("1", "2", "3", "_avg")])  # fmt: skip
+FLUXES = [f"{name}{end}" for name in ("M", "C", "N", "P", "FBC", "FBN") for end in ("1", "2", "3", "_avg")]
+HEADER = "cr, dep, yymmdd1, yymmdd2, decy1, decy2, Lat1, Lat2, long1, long2, " + ", ".join(FLUXES)
 
 
 def bats_file(folder, lines, header: str = HEADER):
@@ -108,7 +108,7 @@ def test_table_with_units_and_comments(tmp_path):
         ("profile,depth,C (mmol m-3)\na,150,1\n", "mmol m-3.*cannot be converted"),
         ("profile,depth,Zn (mg m-2 d-1)\na,150,1\n", "the flux of 'Zn'"),
         ("profile,depth,C (mmol m-2 d-1)\n", "no row below a header"),
-        ("profile,depth,C (mmol m-2 d-1)\na,1,2,3\n", "expected as many cells|found"),
+        ("profile,depth,C (mmol m-2 d-1)\na,1,2,3\n", "line 2: found 4 cells; expected 3"),
     ],
 )
 def test_table_that_is_not_sound(tmp_path, text, message):
@@ -139,7 +139,7 @@ def test_every_bad_row_is_reported_with_its_reason():
     expected |= {len(data) + 2: "duplicated", 38: "duplicated", len(data) + 3: "duplicated"}
     assert found == expected
     assert not set(good["row"]) & set(found) and len(good) + len(found) == len(repeated)
-    _, unfit = profiles.profiles(repeated, ("C", "P"), DEPTHS)
+    _, unfit = arrays.profiles(repeated, ("C", "P"), DEPTHS)
     short = unfit[unfit["reason"] == "fewer than 3 depths"]
     assert set(short["profile"]) == {f"{i:03d}" for i in (1, 2, 4, 5, 7, 8, 12)}
     assert "150, 300 m" in set(short["found"])
@@ -163,16 +163,14 @@ def test_a_bloom_is_no_unit_slip():
 def test_profiles_need_sense():
     data = made_up(4)
     with pytest.raises(InputError, match="at least two that differ"):
-        profiles.profiles(data, depths=(150.0, 150.0))
+        arrays.profiles(data, depths=(150.0, 150.0))
     with pytest.raises(InputError, match="found none with the depths"):
-        profiles.profiles(data, depths=(150.0, 400.0))
+        arrays.profiles(data, depths=(150.0, 400.0))
     with pytest.raises(InputError, match="no column 'time'"):
-        profiles.profiles(data.drop(columns="time"), years=(2006, 2007))
-    chosen, _ = profiles.profiles(data, years=(2006, 2009))
+        arrays.profiles(data.drop(columns="time"), years=(2006, 2007))
+    chosen, _ = arrays.profiles(data, years=(2006, 2009))
     assert chosen.sizes["profile"] == 2
-    np.testing.assert_allclose(
-        profiles.ratio(chosen), chosen["flux"].sel(element="C") / chosen["flux"].sel(element="P")
-    )
+    np.testing.assert_allclose(arrays.ratio(chosen), chosen["flux"].sel(element="C") / chosen["flux"].sel(element="P"))
 
 
 def test_exponents_of_the_worked_example():
@@ -195,7 +193,7 @@ def test_log_linear_fit_is_that_of_scipy():
 
 @pytest.mark.parametrize("name", martin.METHODS)
 def test_exact_power_laws_come_back(name):
-    data, _ = profiles.profiles(made_up(6, noise=0.0), ("C", "P"), DEPTHS)
+    data, _ = arrays.profiles(made_up(6, noise=0.0), ("C", "P"), DEPTHS)
     fits = martin.exponents(data, [name])
     np.testing.assert_allclose(fits["b"].isel(fit=0), np.tile([1.0, 1.3], (6, 1)), rtol=1e-7)
     np.testing.assert_allclose(fits["first_flux"].isel(fit=0, element=0), 2.0, rtol=1e-7)
@@ -205,18 +203,17 @@ def test_exact_power_laws_come_back(name):
 @pytest.mark.parametrize("name", martin.METHODS)
 def test_errors_of_exponents_are_true(name):
     """The scatter of exponents of many noisy profiles is the error that each reports, in the mean of squares."""
-    data, _ = profiles.profiles(made_up(600, noise=0.02), ("C", "P"), DEPTHS)
+    data, _ = arrays.profiles(made_up(600, noise=0.02), ("C", "P"), DEPTHS)
     fits = martin.exponents(data, [name]).isel(fit=0)
-    ratio = float(fits["b"].std() / np.sqrt((fits["b_error"] ** 2).mean())) if False else None
     for element in ("C", "P"):
         chosen = fits.sel(element=element)
         ratio = float(chosen["b"].std()) / float(np.sqrt((chosen["b_error"] ** 2).mean()))
         # through the first trap its noise is shared by all, which least squares does not know
-        assert ratio == pytest.approx(1.0, abs=0.15) if name != "forced" else 1.0 < ratio < 2.5
+        assert (0.85 < ratio < 1.15) if name != "forced" else (1.2 < ratio < 2.5)
 
 
 def test_exponents_refuse_what_is_not_positive():
-    data, _ = profiles.profiles(made_up(3), ("C", "P"), DEPTHS)
+    data, _ = arrays.profiles(made_up(3), ("C", "P"), DEPTHS)
     with pytest.raises(InputError, match="methods median"):
         martin.exponents(data, ["median"])
     with pytest.raises(InputError, match="not positive"):
@@ -226,7 +223,7 @@ def test_exponents_refuse_what_is_not_positive():
 
 
 def test_two_depths_have_no_error():
-    data, _ = profiles.profiles(made_up(3), ("C", "P"), (150.0, 300.0))
+    data, _ = arrays.profiles(made_up(3), ("C", "P"), (150.0, 300.0))
     fits = martin.exponents(data)
     assert np.isnan(fits["b_error"]).all()
     np.testing.assert_allclose(fits["b"] - fits["b"].isel(fit=0), 0.0, atol=1e-12)
@@ -234,16 +231,15 @@ def test_two_depths_have_no_error():
 
 def test_other_pairs_of_elements():
     data = made_up(10).rename(columns={"C": "Si", "P": "Fe"})
-    fits = martin.exponents(profiles.profiles(data, ("Fe", "Si"), DEPTHS)[0], ["free"])
+    fits = martin.exponents(arrays.profiles(data, ("Fe", "Si"), DEPTHS)[0], ["free"])
     assert float(fits["b"].sel(element="Si").median()) == pytest.approx(1.0, abs=0.1)
 
 
 def test_loess_reproduces_its_polynomials_and_its_band_is_true():
     x = np.sort(np.random.default_rng(0).uniform(2006, 2020, 80))
     parabola = 1.0 + 0.1 * (x - 2013) - 0.02 * (x - 2013) ** 2
-    np.testing.assert_allclose(smooth.loess(x, parabola).value,
-                               np.interp(0, [0], [0]) + 1.0 + 0.1 * (smooth.loess(x, parabola).at - 2013)
-                               - 0.02 * (smooth.loess(x, parabola).at - 2013) ** 2, atol=1e-9)  # fmt: skip
+    exact = smooth.loess(x, parabola)
+    np.testing.assert_allclose(exact.value, 1.0 + 0.1 * (exact.at - 2013) - 0.02 * (exact.at - 2013) ** 2, atol=1e-9)
     at, rng = np.linspace(2007, 2019, 9), np.random.default_rng(2)
     curves = [smooth.loess(x, 0.3 * rng.normal(size=80), at) for _ in range(300)]
     scatter = np.std([curve.value for curve in curves], axis=0)
@@ -253,8 +249,7 @@ def test_loess_reproduces_its_polynomials_and_its_band_is_true():
     assert np.mean([curve.residual_sd for curve in curves]) == pytest.approx(0.3, rel=0.03)
 
 
-def test_loess_with_all_points_and_no_weighting_matches_least_squares():
-    """At a place far away all distances are alike, and the local line is the ordinary one."""
+def test_loess_is_weighted_least_squares_at_each_place():
     x, y = np.linspace(0, 1, 12), np.random.default_rng(3).normal(size=12)
     curve = smooth.loess(x, y, np.array([0.5]), 1.0, 1)
     weight = np.clip(1 - np.abs((x - 0.5) / 0.5) ** 3, 0, None) ** 3

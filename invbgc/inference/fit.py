@@ -506,7 +506,7 @@ def _result(
         history=run.history(posterior.names),
         state=evaluation.state,
         skill=skill(evaluation.state.observable, posterior.observations),
-        fields=data.assign_attrs(gtol=options.gtol),
+        fields=data.assign_attrs(gtol=options.gtol, prior_factor=posterior.prior_factor),
         status=status,
         message=message,
         stats=dict(run.totals),

@@ -2,7 +2,10 @@
 
 A draw x_i of Laplace's Gaussian q (or of one whose valleys are straightened) has the weight w_i = p(x_i)/q(x_i).
 Pareto-smoothed (Vehtari et al. 2024, J. Mach. Learn. Res. 25), the weights correct the moments, and the shape k of
-their tail says whether that can be relied on: below 0.7 yes, above no, and then the posterior should be sampled.
+their tail says whether that can be relied on: below 0.7 yes, above no, and then the posterior should be sampled. The
+moments of q itself are known, so that only what the weights change is left to chance:
+
+    E_p[h] = sum_i w_i h(x_i) + (E_q[h] - mean_i h(x_i)).
 
 Along an eigen-direction, in units z of its standard deviation, U = z^2/2 + c z^3/6 + ..., so that c, the third
 derivative, is minus the skewness of the posterior to first order.
@@ -27,6 +30,9 @@ GOOD_K = 0.7
 EQUAL = 1e-9
 """Range of log weights below which the Gaussian is the posterior, and no tail is left to be fitted."""
 
+REFERENCE = 100_000
+"""Draws of the Gaussian, which cost no model, from which its own moments are known."""
+
 STEP = 0.5
 """Distance, in standard deviations, of the points from which third derivatives are differenced."""
 
@@ -40,12 +46,16 @@ class Importance:
         x: [n, p] draws in optimiser coordinates.
         log_weight: [n] smoothed, normalised to a sum of one after exponentiation.
         k_hat: shape of the tail of the raw weights.
+        gaussian_mean: [p] E_q[x].
+        gaussian_covariance: [p, p] of q.
     """
 
     names: tuple[str, ...]
     x: np.ndarray
     log_weight: np.ndarray
     k_hat: float
+    gaussian_mean: np.ndarray
+    gaussian_covariance: np.ndarray
 
     @property
     def weight(self) -> np.ndarray:
@@ -65,13 +75,19 @@ class Importance:
     @property
     def mean(self) -> np.ndarray:
         """Posterior mean [p]."""
-        return self.weight @ self.x
+        return self.gaussian_mean + self._change(self.x - self.gaussian_mean)
 
     @property
     def covariance(self) -> np.ndarray:
         """Posterior covariance [p, p]."""
-        departure = self.x - self.mean
-        return (self.weight[:, None] * departure).T @ departure
+        departure = self.x - self.gaussian_mean
+        shift = self._change(departure)
+        products = self._change(departure[:, :, None] * departure[:, None, :])
+        return self.gaussian_covariance + products - np.outer(shift, shift)
+
+    def _change(self, values: np.ndarray) -> np.ndarray:
+        """What the weights do to a mean over the draws."""
+        return np.tensordot(self.weight - 1.0 / len(self.weight), values, axes=1)
 
     @property
     def standard_deviation(self) -> np.ndarray:
@@ -120,6 +136,8 @@ def importance(
     from arviz_stats.base.array import array_stats
 
     y, x, volume = coordinates.draw(key, n)
+    reference = coordinates.draw(jax.random.fold_in(key, n), REFERENCE)[1]
+    moments = reference.mean(axis=0), np.cov(reference.T).reshape(2 * reference.shape[1:])
     logs = np.empty(n)
     for i, point in enumerate(x):
         try:
@@ -133,10 +151,10 @@ def importance(
         raise ConvergenceError("importance weights: none of the draws is admissible; the Gaussian is far too wide.")
     finite = np.maximum(logs - logs.max(), -1e4)
     if np.ptp(finite) < EQUAL:
-        return Importance(names, x, np.full(n, -np.log(n)), -np.inf)
+        return Importance(names, x, np.full(n, -np.log(n)), -np.inf, *moments)
     smoothed, k_hat = array_stats.psislw(-finite)  # it takes the negative logarithm, as of a leave-one-out likelihood
     smoothed = smoothed - np.logaddexp.reduce(smoothed)
-    return Importance(names, x, smoothed, float(k_hat))
+    return Importance(names, x, smoothed, float(k_hat), *moments)
 
 
 def asymmetry(posterior: Posterior, laplace: Laplace, optimum: Evaluation, step: float = STEP) -> xr.Dataset:

@@ -5,7 +5,8 @@ independent observations and a noise variance at its maximum-likelihood value,
 
     s = 2 f / N,      Cov(x) = s H^-1,      H = d2f/dx2 at the optimum,
 
-(Wang et al. 2023, Methods; the authors' scripts). Three counts N are offered:
+(Wang et al. 2023, Methods; the authors' scripts). The part of H that is a Gaussian prior's, 1/sd^2, is not scaled: the
+search gives priors a nominal s, which is put right here. Three counts N are offered:
 
 * ``"authors"``: every observed box of DIP, DIC and O2 (of DIP, DIC and DOC where O2 is not fitted);
 * ``"all"``: every observed box of every fitted tracer;
@@ -287,7 +288,9 @@ def laplace(fit: "Fit", observations: Any = None, scaling: Scaling = "authors") 
         raise InputError(f"laplace: scaling {scaling!r} finds no observation to count; expected some in the fit.")
     scale = 1.0 if scaling == "likelihood" else 2.0 * fit.value / number
 
-    hessian = 0.5 * (hessian + hessian.T)
+    # The search gave priors a nominal noise scale; their own part of -ln p is theirs whatever the scale.
+    own = np.array([row.prior_sd**-2 if row.prior_sd is not None else 0.0 for row in fit.table.free])
+    hessian = 0.5 * (hessian + hessian.T) + np.diag((scale - fit.fields.attrs.get("prior_factor", scale)) * own)
     eigenvalues, directions = np.linalg.eigh(hessian)
     names = tuple(row.name for row in fit.table.free)
     labels = tuple(name_direction(direction, names) for direction in directions.T)

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
-from invbgc.diagnostics.storage import Storage, flux_ratio, pco2_of_ratio
 from invbgc.plots.style import BLUE, GREEN, GREY, INK, LAND, ORANGE, PURPLE, house_style, new_figure, with_units
+from invbgc.storage import Storage, flux_ratio, pco2_of_ratio
 from invbgc.traps.smooth import Smooth
 
 _COLOURS = (ORANGE, BLUE, GREEN, PURPLE)
@@ -128,13 +128,22 @@ def choices(table: pd.DataFrame, published: Mapping[str, float]) -> Figure:
         for colour, (values, part) in zip(_REGION_COLOURS, table.groupby("values", sort=False), strict=False):
             for fit, group in part.groupby("fit", sort=False):
                 label = str(values) if fit == part["fit"].iloc[0] else None
-                axes.scatter(group["b_P"], group["b_C"], 16, colour, marks[str(fit)], alpha=0.55, label=label, lw=0)
+                axes.scatter(
+                    group["b_P"],
+                    group["b_C"],
+                    s=16,
+                    color=colour,
+                    marker=marks[str(fit)],
+                    alpha=0.55,
+                    label=label,
+                    lw=0,
+                )
         axes.plot(published["P"], published["C"], "*", color=INK, ms=13, label="published")
         ends = np.array([table["b_P"].min(), table["b_P"].max()])
         gap = published["P"] - published["C"]
         axes.plot(ends, ends - gap, color=GREY, linewidth=0.8, label=f"difference of {gap:.2f}")
         for fit, mark in marks.items():
-            axes.scatter([], [], 16, GREY, mark, label=f"{fit} fit", lw=0)
+            axes.scatter([], [], s=16, color=GREY, marker=mark, label=f"{fit} fit", lw=0)
         axes.set(xlabel="median exponent of P", ylabel="median exponent of C")
         axes.legend(fontsize=7)
     return figure
@@ -175,7 +184,7 @@ def ratio_profile(
         names = np.array([str(name) or "elsewhere" for name in groups])
         for place, name in enumerate(dict.fromkeys(names)):
             here = names == name
-            axes.scatter(np.asarray(c_to_p)[here], np.asarray(depth)[here], 18, _REGION_COLOURS[place % 7],
+            axes.scatter(np.asarray(c_to_p)[here], np.asarray(depth)[here], s=18, color=_REGION_COLOURS[place % 7],
                          alpha=0.7, lw=0, label=name, zorder=3)  # fmt: skip
         if np.unique(depth).size < len(depth) / 5:  # repeated depths: the scatter alone would hide the centre
             levels = np.unique(depth)
@@ -201,7 +210,7 @@ def theory(lines: xr.Dataset, storage: Storage | None = None, marked: Mapping[st
     """Draw what theory says of C:P, stored carbon and pCO2.
 
     Args:
-        lines: as from `invbgc.diagnostics.storage.theory_lines`.
+        lines: as from `invbgc.storage.theory_lines`.
         storage: the constants of the lines.
         marked: name -> b_C that is marked on the lines of the middle horizon.
 

@@ -12,9 +12,9 @@ import pandas as pd
 import xarray as xr
 
 from invbgc.errors import InputError
+from invbgc.traps.arrays import profiles, ratio
 from invbgc.traps.bats import from_replicates
 from invbgc.traps.martin import METHODS, exponents
-from invbgc.traps.profiles import profiles, ratio
 from invbgc.traps.statistics import compare
 
 PUBLISHED = {"P": 1.28, "C": 0.98}

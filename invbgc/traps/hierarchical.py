@@ -61,7 +61,7 @@ def sufficient(data: xr.Dataset) -> Sufficient:
     """Reduce profiles to exponents and contrasts.
 
     Args:
-        data: as from `invbgc.traps.profiles.profiles`, with at least three depths.
+        data: as from `invbgc.traps.arrays.profiles`, with at least three depths.
 
     Returns:
         the statistics.
@@ -151,7 +151,6 @@ def pooled_exponents(
     Raises:
         InputError: there are too few depths or profiles, or no `time` for the drift.
     """
-    import arviz_stats
     import numpyro
 
     if drift and "time" not in data.coords:
@@ -180,15 +179,25 @@ def pooled_exponents(
         parts["difference"] = (("chain", "draw"), gap[..., 0] - gap[..., 1])
     coordinates = {name: part for name, part in data.coords.items() if name != "depth"}
     result = xr.Dataset(parts, coordinates)
-    judged = result.drop_vars(["center", "b"])
-    r_hat, ess = (arviz_stats.rhat(judged), arviz_stats.ess(judged))
+    r_hat, ess = _worst(result.drop_vars(["center", "b"]))
     return result.assign_attrs(
-        max_r_hat=max(float(part.max()) for part in r_hat.data_vars.values()),
-        min_ess=min(float(part.min()) for part in ess.data_vars.values()),
+        max_r_hat=r_hat,
+        min_ess=ess,
         divergences=int(np.asarray(sampler.get_extra_fields()["diverging"]).sum()),
         priors="; ".join(PRIORS.values()),
         seed=seed,
     )
+
+
+def _worst(draws: xr.Dataset) -> tuple[float, float]:
+    """Largest R-hat and smallest bulk effective number of all numbers."""
+    from arviz_stats.base.array import array_stats
+
+    columns = np.concatenate([part.values.reshape(*part.shape[:2], -1) for part in draws.data_vars.values()], axis=2)
+    look = {"chain_axis": 0, "draw_axis": 1}
+    r_hat = [float(array_stats.rhat(column, **look)) for column in np.moveaxis(columns, 2, 0)]
+    ess = [float(array_stats.ess(column, method="bulk", **look)) for column in np.moveaxis(columns, 2, 0)]
+    return max(r_hat), min(ess)
 
 
 def _profile_draws(key: jax.Array, samples: dict[str, jax.Array], known: Sufficient) -> jax.Array:

@@ -102,7 +102,7 @@ def exponents(data: xr.Dataset, methods: Sequence[str] = tuple(METHODS)) -> xr.D
     """Exponents of every profile and element.
 
     Args:
-        data: as from `invbgc.traps.profiles.profiles`.
+        data: as from `invbgc.traps.arrays.profiles`.
         methods: keys of `METHODS`.
 
     Returns:

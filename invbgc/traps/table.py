@@ -4,7 +4,7 @@ Rows that cannot be used are never dropped in silence: every function that takes
 table of `row` (the line of the file), `profile`, `depth`, `column`, `reason` and `found`.
 """
 
-import io
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +43,9 @@ COLUMNS = {
 
 PROBLEM_COLUMNS = ("row", "profile", "depth", "column", "reason", "found")
 
+MISSING = (-99.0, -999.0, -9999.0)
+"""Values that stand for a missing flux."""
+
 SLIP = 1000.0
 """Factor between units that are taken for each other: mol, mmol and umol."""
 
@@ -60,7 +63,7 @@ def read_flux_profiles(path: str | Path) -> pd.DataFrame:
 
     Columns are those of `COLUMNS`, of which `depth` and `profile` (or `station` and `start`) are needed, and fluxes in
     any unit of an amount or a mass: ``C (mmol m-2 d-1)``, ``P (umol m-2 d-1)``, ``C (mg m-2 d-1)``. Lines that start
-    with # are comments. An empty cell, or a negative sentinel such as -999, is a missing value.
+    with # are comments. An empty cell, or a value of `MISSING`, is a missing flux.
 
     Args:
         path: the file.
@@ -80,12 +83,12 @@ def read_flux_profiles(path: str | Path) -> pd.DataFrame:
     kept = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     if len(kept) < 2:
         raise InputError(f"{where}: found no row below a header; expected the columns {', '.join(COLUMNS)} and fluxes.")
-    try:
-        table = pd.read_csv(io.StringIO("\n".join(line for _, line in kept)), dtype=str, skipinitialspace=True)
-    except pd.errors.ParserError as error:
-        raise InputError(f"{where}: {error}; expected as many cells in a row as there are columns.") from error
+    cells = [[cell.strip() for cell in row] for row in csv.reader(line for _, line in kept)]
+    for (number, _), row in zip(kept, cells, strict=True):
+        if len(row) != len(cells[0]):
+            raise InputError(f"{where}, line {number}: found {len(row)} cells; expected {len(cells[0])}, one a column.")
+    table = pd.DataFrame(cells[1:], columns=cells[0])
     table.insert(0, "row", [number for number, _ in kept[1:]])
-    table.columns = [str(name).strip() for name in table.columns]
     if "profile" not in table and {"station", "start"} <= set(table.columns):
         table["profile"] = table["station"] + " " + table["start"]
     fluxes = {name: match for name in table.columns if (match := _FLUX_HEADER.match(name))}
@@ -99,7 +102,7 @@ def read_flux_profiles(path: str | Path) -> pd.DataFrame:
         table[name] = _numbers(table, name, where)
     for name, match in fluxes.items():
         element, _, unit = match.groups()
-        table[name] = to_amount(table[name].where(table[name] > -99.0), element, unit, where)
+        table[name] = to_amount(table[name].where(~table[name].isin(MISSING)), element, unit, where)
     renamed = {name: match.group(1) + (match.group(2) or "") for name, match in fluxes.items()}
     return table.rename(columns=renamed)
 
@@ -111,17 +114,18 @@ def to_amount(values: pd.Series, element: str, unit: str, where: str) -> pd.Seri
         InputError: the unit is not understood, is no flux, or the element's molar mass is not known.
     """
     mass = re.sub(rf"\b(\w*g)[ _]?{element}\b", r"\1", unit)
-    if re.search(r"mol", mass):
-        return convert(values, mass, FLUX_UNIT)
+    numbers = values.to_numpy(float)
+    if "mol" in mass:
+        return pd.Series(convert(numbers, mass, FLUX_UNIT), values.index)
     if element not in MOLAR_MASS:
         raise InputError(
             f"{where}: the flux of '{element}' is in '{unit}'; expected an amount, or one of {', '.join(MOLAR_MASS)}."
         )
-    return convert(values, mass, "mg m-2 d-1") / MOLAR_MASS[element]
+    return pd.Series(convert(numbers, mass, "mg m-2 d-1") / MOLAR_MASS[element], values.index)
 
 
 def _numbers(table: pd.DataFrame, name: str, where: str) -> pd.Series:
-    cells = table[name].fillna("").str.strip()
+    cells = table[name]
     numbers = pd.to_numeric(cells.where(cells != "", "nan"), errors="coerce")
     wrong = numbers.isna() & ~cells.str.lower().isin(["", "nan", "na"])
     if wrong.any():
