@@ -122,7 +122,7 @@ def pairs(unconstrained: xr.Dataset, names: list[str]) -> Figure:
             axes.hexbin(z[j], z[i], gridsize=28, cmap=DENSITY, mincnt=1, linewidths=0.1)
             axes.set_box_aspect(1)
             value = f"{moment[i, j]:+.2f}".replace("-", "−")
-            label_axes(axes, f"{names[i]}, {names[j]}: {value}", f"{names[j]} (s.d.)", f"{names[i]} (s.d.)")
+            label_axes(axes, f"third co-moment {value}", f"{names[j]} (s.d.)", f"{names[i]} (s.d.)")
             axes.title.set_fontsize(8)
     return figure
 
