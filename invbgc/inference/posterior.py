@@ -174,10 +174,9 @@ class Posterior:
         return function
 
     def forget(self) -> None:
-        """Drop all factors, so that the next evaluation depends on its arguments alone, to the last bit."""
+        """Drop all factors and what is known of them: what follows depends on its arguments alone, to the last bit."""
         for system in self.model.systems.values():
-            system.clear()
-            system.failure = None
+            system.reset()
 
     def interrupted(self) -> bool:
         """Whether an evaluation of the JAX function since the last call was stopped by Ctrl-C; clears failures."""

@@ -470,6 +470,15 @@ class SparseSystem:
         with self._lock:
             _free_all(self._live)
 
+    def reset(self) -> None:
+        """Forget every matrix and what solves have cost: what follows is that of a new system, to the last bit."""
+        with self._lock:
+            self.clear()
+            for known in (self._rented, self._coefficients, self._tokens):
+                known.clear()
+            self._own_iterations = 1
+            self.failure = None
+
 
 def _distance(one: Sequence[np.ndarray], two: Sequence[np.ndarray]) -> float:
     """Largest relative difference of two sets of coefficients, in 1-norms; 0 where equal, 1 where nothing is shared."""

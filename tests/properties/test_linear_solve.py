@@ -210,6 +210,24 @@ def test_a_nearby_factor_serves_until_it_costs_a_factorisation(reusing):
     assert reusing.counters.factorisations == 3 and far in reusing._live
 
 
+def test_a_reset_system_solves_as_a_new_one_to_the_last_bit(reusing):
+    """What earlier solves have cost decides whether a nearby factor serves; a chain that resumes does not know it."""
+    rng = np.random.default_rng(12)
+    rate = 1e-9 * (1.0 + rng.random(reusing.operator.size))
+    rhs = rng.normal(size=(reusing.operator.size, 4))
+
+    def run(system):
+        tokens = [system.factorise(factor * rate) for factor in (1.0, 1.2)]
+        return system.solve(tokens[1], rhs[:, 0])
+
+    first = run(reusing)
+    reusing.solve(reusing.factorise(1.2 * rate), rhs)  # spends what a nearby factor may cost
+    reusing.clear()
+    assert not np.array_equal(run(reusing), first)
+    reusing.reset()
+    np.testing.assert_array_equal(run(reusing), first)
+
+
 def test_an_inventory_tied_weakly_is_right_with_a_nearby_factor(reusing):
     """A restoring of 1e-6 per year fixes the mean; the nearby factor shares it, so that no iteration can spoil it."""
     grid = CIRCULATIONS["embedded_8deg"]().grid
