@@ -28,7 +28,7 @@ def traps(
     file: Annotated[Path, typer.Argument(help="The BATS flux file as published, or a CSV table of fluxes.")],
     elements: Annotated[str, typer.Option(help="Fluxes, of which the first two are compared.")] = "P,C",
     depths: Annotated[str, typer.Option(help="Depths of a complete profile, m.")] = "150,200,300",
-    years: Annotated[str, typer.Option(help="First and last year; 'all' for all.")] = "2006,2019",
+    years: Annotated[str, typer.Option(help="First and last year, such as 2006,2019; all where absent.")] = "",
     pooled: Annotated[bool, typer.Option("--pooled/--no-pooled", help="Sample the hierarchical model too.")] = True,
     seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 0,
     output: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("traps"),
@@ -37,15 +37,15 @@ def traps(
     from invbgc import trap_study as study
     from invbgc.errors import InputError
 
-    span = None if years.strip() == "all" else _numbers(years, "--years")
-    if span is not None and len(span) != 2:
-        raise InputError(f"--years: found '{years}'; expected a first and a last year, or 'all'.")
+    span = _numbers(years, "--years")
+    if len(span) not in (0, 2):
+        raise InputError(f"--years: found '{years}'; expected a first and a last year.")
     names = [name.strip() for name in elements.split(",") if name.strip()]
     found = study.trap_study(
         file,
         names,
         _numbers(depths, "--depths"),
-        None if span is None else (span[0], span[1]),
+        (span[0], span[1]) if span else None,
         pooled,
         seed,
         typer.echo,

@@ -47,7 +47,7 @@ MOLAR_MASS = 12.011
 """g mol-1 of carbon, the value of this theory's numbers."""
 
 PG_PER_UATM = 2.1324
-"""Pg of carbon in the atmosphere per uatm of CO2: 1.773e20 mol of air times the molar mass."""
+"""Pg of carbon in the atmosphere per uatm of CO2; M_a of Tanioka et al. (2021), 1.7754e20 mol of air."""
 
 _PG_PER_MMOL = MOLAR_MASS * 1e-18
 _EXPONENTS = (-10.0, 20.0)
@@ -89,6 +89,10 @@ class Storage(NamedTuple):
     def log_pco2_slope(self) -> ArrayLike:
         """Slope d ln pCO2 / dr = -<PO4_reg> V / C_buf, per mol C (mol P)-1; -0.00532181 with the published numbers."""
         return -self.regenerated_phosphate * self.volume * _PG_PER_MMOL / self.buffered_carbon
+
+
+PUBLISHED = Storage()
+"""The constants of the paper."""
 
 
 def flux_integral(exponent: ArrayLike, horizon: ArrayLike, start: ArrayLike = EXPORT_DEPTH) -> jax.Array:
@@ -179,7 +183,7 @@ def respired_ratio(
     return ratio * flux_integral(b_C, horizon, start) / flux_integral(b_P, horizon, start)
 
 
-def soft_tissue_carbon(ratio: ArrayLike, storage: Storage | None = None) -> ArrayLike:
+def soft_tissue_carbon(ratio: ArrayLike, storage: Storage = PUBLISHED) -> ArrayLike:
     """Carbon that the soft-tissue pump holds in the ocean, OCS = r (<PO4> - <PO4_pre>) V.
 
     Args:
@@ -189,11 +193,10 @@ def soft_tissue_carbon(ratio: ArrayLike, storage: Storage | None = None) -> Arra
     Returns:
         Pg C. Source: Tanioka et al. (2021), equation 3.
     """
-    storage = storage or Storage()
     return ratio * storage.regenerated_phosphate * storage.volume * _PG_PER_MMOL
 
 
-def pco2_of_storage(carbon: ArrayLike, storage: Storage | None = None) -> jax.Array:
+def pco2_of_storage(carbon: ArrayLike, storage: Storage = PUBLISHED) -> jax.Array:
     """Atmospheric pCO2 beside an ocean that stores soft-tissue carbon, c_0 exp(-OCS / C_buf).
 
     Args:
@@ -203,11 +206,10 @@ def pco2_of_storage(carbon: ArrayLike, storage: Storage | None = None) -> jax.Ar
     Returns:
         uatm. Source: Tanioka et al. (2021), equation 4, after Goodwin et al. (2007) and Marinov et al. (2008).
     """
-    storage = storage or Storage()
     return storage.abiotic_pco2 * jnp.exp(-jnp.asarray(carbon, dtype=float) / storage.buffered_carbon)
 
 
-def pco2_of_ratio(ratio: ArrayLike, storage: Storage | None = None) -> jax.Array:
+def pco2_of_ratio(ratio: ArrayLike, storage: Storage = PUBLISHED) -> jax.Array:
     """Atmospheric pCO2 of the C:P of regeneration, equations 3 and 4 in one.
 
     Args:
@@ -224,7 +226,7 @@ def pco2_of_ratio(ratio: ArrayLike, storage: Storage | None = None) -> jax.Array
     return pco2_of_storage(soft_tissue_carbon(ratio, storage), storage)
 
 
-def ratio_of_pco2(pco2: ArrayLike, storage: Storage | None = None) -> jax.Array:
+def ratio_of_pco2(pco2: ArrayLike, storage: Storage = PUBLISHED) -> jax.Array:
     """C:P of regeneration that an atmospheric pCO2 asks for, r = ln(c_0 / pCO2) C_buf / (<PO4_reg> V).
 
     Args:
@@ -234,7 +236,6 @@ def ratio_of_pco2(pco2: ArrayLike, storage: Storage | None = None) -> jax.Array:
     Returns:
         mol C per mol P.
     """
-    storage = storage or Storage()
     return jnp.log(jnp.asarray(pco2, dtype=float) / storage.abiotic_pco2) / storage.log_pco2_slope
 
 
@@ -243,8 +244,8 @@ def exponent_of_ratio(
 ) -> jax.Array:
     """Exponent of the carbon flux that gives a C:P of regeneration: the b_C that solves I(b_C) = I(b_P) r / r_0.
 
-    I falls with b, so that there is one solution at most; it is found between -10 and 20 by bisection
-    and one Newton step, and differentiated by the implicit function theorem.
+    I falls with b, so that there is one solution at most; it is found between -10 and 20 by bisection,
+    and differentiated by the implicit function theorem.
 
     Args:
         respired: r, mol C per mol P.
@@ -276,7 +277,6 @@ def _exponent_of_integral(goal: jax.Array, horizon: jax.Array, start: jax.Array)
     low, high = (jnp.full_like(goal, bound) for bound in _EXPONENTS)
     inside = (excess(low) >= 0.0) & (excess(high) <= 0.0)
     b = 0.5 * sum(jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high)))
-    b = b - excess(b) / log_flux_integral_slope(b, horizon, start)
     return jnp.where(inside, b, jnp.nan)
 
 
@@ -293,7 +293,7 @@ def exponent_of_pco2(
     b_P: ArrayLike,
     ratio: ArrayLike,
     horizon: ArrayLike = 1000.0,
-    storage: Storage | None = None,
+    storage: Storage = PUBLISHED,
     start: ArrayLike = EXPORT_DEPTH,
 ) -> jax.Array:
     """Exponent of the carbon flux that gives an atmospheric pCO2.
@@ -317,7 +317,7 @@ def theory_lines(
     b_P: float = PUBLISHED_B_P,
     ratio: float = 142.0,
     horizons: ArrayLike = HORIZONS,
-    storage: Storage | None = None,
+    storage: Storage = PUBLISHED,
 ) -> xr.Dataset:
     """The lines of figure 3 of Tanioka et al. (2021): C:P of regeneration, stored carbon and pCO2 against b_C.
 
@@ -364,7 +364,7 @@ def well_mixed_pco2(
     reference_pco2: ArrayLike = 305.0,
     salinity: ArrayLike = 34.7,
     alkalinity: ArrayLike = 2310.0 * SEAWATER_DENSITY_FACTOR,
-    storage: Storage | None = None,
+    storage: Storage = PUBLISHED,
 ) -> jax.Array:
     """Equation 4 with real chemistry: pCO2 over one well-mixed ocean that stores soft-tissue carbon.
 
@@ -386,7 +386,6 @@ def well_mixed_pco2(
     Returns:
         uatm, the common shape of the arguments. Source: carbonate chemistry as in `invbgc.chemistry`.
     """
-    storage = storage or Storage()
     carbon, temperature, salinity, alkalinity = jnp.broadcast_arrays(
         *(jnp.asarray(x, dtype=float) for x in (carbon, temperature, salinity, alkalinity))
     )

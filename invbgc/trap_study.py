@@ -22,8 +22,6 @@ from invbgc.storage import (
     Storage,
     exponent_of_pco2,
     pco2_of_ratio,
-    respired_ratio,
-    soft_tissue_carbon,
     theory_lines,
 )
 from invbgc.traps.arrays import profiles, ratio
@@ -37,6 +35,9 @@ from invbgc.traps.statistics import Comparison, compare, median_difference_inter
 from invbgc.traps.table import read_flux_profiles, usable
 
 Progress = Callable[[str], Any]
+
+FEWEST = {"comparison": 3, "pooled": 10, "smooth": 8}
+"""Profiles that each part of a study needs."""
 
 THEORY_B_C = tuple(np.round(np.arange(0.5, 1.7501, 0.05), 2))
 """Exponents of carbon along the lines of theory."""
@@ -79,7 +80,7 @@ def trap_study(
     path: str | Path,
     elements: Sequence[str] = ("P", "C"),
     depths: Sequence[float] = (150.0, 200.0, 300.0),
-    years: tuple[float, float] | None = (2006, 2019),
+    years: tuple[float, float] | None = None,
     pooled: bool = True,
     seed: int = 0,
     progress: Progress = lambda text: None,
@@ -97,7 +98,8 @@ def trap_study(
 
     Returns:
         arrays ``profiles``, ``exponents``, ``smooth`` and ``pooled``; tables ``problems``, ``exponents``,
-        ``comparison`` and, for carbon and phosphorus, ``choices``; figures.
+        ``comparison`` and, for the file of Bermuda, ``choices``; figures. Parts for which there are too few profiles
+        (`FEWEST`) are left out.
 
     Raises:
         InputError: the file is not sound, or no profile is complete.
@@ -106,40 +108,68 @@ def trap_study(
 
     table = read_fluxes(path)
     data, problems = profiles(table, elements, depths, years)
-    progress(f"{path}: {data.sizes['profile']} complete profiles, {len(problems)} rows or profiles not used")
+    names, count = [str(name) for name in data["element"].values], data.sizes["profile"]
+    progress(
+        f"{path}: {count} complete profiles; not used: {len(problems)} rows with a reason, "
+        f"{data.attrs['other_depths']} at other depths, {data.attrs['other_years']} of other years or none"
+    )
     fits = exponents(data)
-    study = Study(options={"elements": list(elements), "depths": list(depths), "years": years, "seed": seed},
-                  inputs=(Path(path),))  # fmt: skip
-    published = {name: PUBLISHED[name] for name in elements if name in PUBLISHED}
-    study.arrays |= {"profiles": data, "exponents": fits}
-    study.tables |= {"problems": problems, "exponents": fits.to_dataframe().reset_index()}
-    if len(elements) > 1:
+    study = Study(
+        arrays={"profiles": data, "exponents": fits},
+        tables={"problems": problems, "exponents": fits.to_dataframe().reset_index()},
+        options={"elements": names, "depths": list(depths), "years": years, "pooled": pooled, "seed": seed},
+        inputs=(Path(path),),
+    )
+    at_bermuda = is_bats(path)
+    published = {name: PUBLISHED[name] for name in names if name in PUBLISHED} if at_bermuda else {}
+    study.figures["exponents"] = lambda: plots.distributions(fits, published)
+    if len(names) > 1 and count >= FEWEST["comparison"]:
         study.comparisons.update(_comparisons(fits))
         study.tables["comparison"] = _comparison_table(fits, study.comparisons, seed)
-    study.figures["exponents"] = lambda: plots.distributions(fits, published)
     posterior = None
-    if pooled and len(depths) > 2:
+    if pooled and len(depths) > 2 and count >= FEWEST["pooled"]:
         from invbgc.traps.hierarchical import pooled_exponents
 
         progress("sampling the pooled exponents: 4 chains of 2000 draws")
         posterior = pooled_exponents(data, drift="time" in data.coords, seed=seed)
         study.arrays["pooled"] = posterior
-    if "time" in data.coords:
-        smooth = {name: loess(data["time"], fits["b"].sel(fit="free", element=name)) for name in map(str, elements)}
+    if "time" in data.coords and count >= FEWEST["smooth"]:
+        smooth = {name: loess(data["time"], fits["b"].sel(fit="free", element=name)) for name in names}
         study.arrays["smooth"] = _smooth_dataset(smooth)
         study.figures["series"] = lambda: plots.series(fits, smooth, pooled=posterior)
-    if list(elements[:2]) in (["P", "C"], ["C", "P"]):
-        progress("all choices of replicates, blanks, depths, screens and fits")
-        study.tables["choices"] = all_choices(table, (years,) if years else ((-np.inf, np.inf),))
-        study.figures["choices"] = lambda: plots.choices(study.tables["choices"], PUBLISHED)
-        fans = ratio(data)
-        surface = float(fans.isel(depth=0).median())
-        b_P = float(fits["b"].sel(fit="free", element="P").median())
-        study.figures["c_to_p"] = lambda: plots.ratio_profile(
-            np.tile(data["depth"], data.sizes["profile"]), fans.to_numpy().ravel(), ["profiles"] * fans.size, b_P,
-            surface, start=float(data["depth"][0]),
-        )  # fmt: skip
+    if set(names[:2]) == {"C", "P"}:
+        _add_carbon_to_phosphorus(study, table, depths, years, at_bermuda, progress)
+    missing = [name for name, fewest in FEWEST.items() if count < fewest]
+    if missing:
+        progress(f"too few profiles for: {', '.join(missing)}")
     return study
+
+
+def _add_carbon_to_phosphorus(
+    study: Study,
+    table: pd.DataFrame,
+    depths: Sequence[float],
+    years: tuple[float, float] | None,
+    at_bermuda: bool,
+    progress: Progress,
+) -> None:
+    """C:P with depth, and for Bermuda all choices of the analysis beside the published medians."""
+    from invbgc.plots import traps as plots
+
+    data, fits = study.arrays["profiles"], study.arrays["exponents"]
+    values = ratio(data)
+    surface = float(values.isel(depth=0).median())
+    b_P = float(fits["b"].sel(fit="free", element="P").median())
+    study.figures["c_to_p"] = lambda: plots.ratio_profile(
+        np.tile(data["depth"], data.sizes["profile"]), values.to_numpy().ravel(), ["profiles"] * values.size, b_P,
+        surface, start=float(data["depth"][0]),
+    )  # fmt: skip
+    if at_bermuda:
+        progress("all choices of replicates, blanks, depths, screens and fits")
+        found = all_choices(table, depths, years)
+        if len(found):
+            study.tables["choices"] = found
+            study.figures["choices"] = lambda: plots.choices(found, PUBLISHED)
 
 
 def _comparisons(fits: xr.Dataset) -> dict[str, Comparison]:
@@ -274,7 +304,9 @@ def _add_compilation(study: Study, fluxes: Path, phosphate: xr.DataArray | None)
     from invbgc.datasets import load_dataset
     from invbgc.plots import traps as plots
 
-    good, problems = usable(read_flux_profiles(fluxes), ("C", "P"))
+    table = read_flux_profiles(fluxes)
+    # Repetitions of a place are the business of the rules here, not bad rows.
+    good, problems = usable(table.assign(profile="line " + table["row"].astype(str)), ("C", "P"))
     left, steps, dropped = screen(good)
     if left.empty:
         raise InputError(f"Compilation {fluxes}: none of {len(good)} usable rows is left after the quality rules.")
@@ -285,6 +317,7 @@ def _add_compilation(study: Study, fluxes: Path, phosphate: xr.DataArray | None)
         field[ocean.wet] = forcing.phosphate
         phosphate = xr.DataArray(field[0], {"latitude": ocean.latitude, "longitude": ocean.longitude},
                                  ("latitude", "longitude"), attrs={"units": "mmol m-3"})  # fmt: skip
+        study.options["regions"] = "by the modelled phosphate of the embedded ocean, not observed"
     regions = phosphate_regions(phosphate, ocean)
     left["region"] = region_of(regions, left["latitude"], left["longitude"])
     study.tables.update(
@@ -299,12 +332,11 @@ def _add_compilation(study: Study, fluxes: Path, phosphate: xr.DataArray | None)
 
 def storage_table(b_C: Sequence[float], b_P: float, surface_ratio: float) -> pd.DataFrame:
     """C:P of regeneration, stored carbon (Pg C) and pCO2 (uatm) of exponents of carbon, at the paper's three depths."""
-    columns: dict[str, Any] = {"b_C": list(map(float, b_C))}
+    lines = theory_lines(b_C, b_P, surface_ratio)
+    columns = {"b_C": lines["b_C"].to_numpy()}
     for horizon in HORIZONS:
-        respired = respired_ratio(np.asarray(b_C, float), b_P, surface_ratio, horizon)
-        columns[f"ratio_{horizon:g}m"] = np.asarray(respired)
-        columns[f"carbon_{horizon:g}m"] = np.asarray(soft_tissue_carbon(respired))
-        columns[f"pco2_{horizon:g}m"] = np.asarray(pco2_of_ratio(respired))
+        for name, short in (("respired_ratio", "ratio"), ("soft_tissue_carbon", "carbon"), ("pco2", "pco2")):
+            columns[f"{short}_{horizon:g}m"] = lines[name].sel(horizon=horizon).to_numpy()
     return pd.DataFrame(columns)
 
 
@@ -318,6 +350,8 @@ def storage_lines(study: Study) -> Iterable[str]:
     yield f"limit, all phosphate regenerated at {REDFIELD:g}: {limit:.1f} uatm"
     for _, row in study.tables.get("inverse", pd.DataFrame()).iterrows():
         yield f"pCO2 of {row['pco2']:g} uatm asks for b_C = {row['b_C']:.3f}"
+    if "regions" in study.options:
+        yield f"regions {study.options['regions']}; --phosphate takes a climatology"
     for name in ("steps", "regions"):
         if name in study.tables:
             yield study.tables[name].to_string(index=False, float_format="%.1f")

@@ -75,6 +75,10 @@ def test_numbers_of_the_paper():
     assert -limit.log_pco2_slope * 117.0 == pytest.approx(1.26902, abs=5e-6)
     assert float(respired_ratio(0.75, 1.46, 141.0)) == pytest.approx(309.1, abs=0.05)
     assert soft_tissue_carbon(142.0) - soft_tissue_carbon(117.0) == pytest.approx(422.0, abs=0.1)
+    assert soft_tissue_carbon(142.0) / soft_tissue_carbon(117.0) == pytest.approx(1.21, abs=5e-3)
+    assert float(respired_ratio(0.75, 1.46, 142.0)) / 142.0 == pytest.approx(
+        2.19, abs=5e-3
+    )  # storage more than doubles
     assert Storage().buffered_carbon == pytest.approx(3172.0, abs=0.1)
     np.testing.assert_allclose(pco2_of_ratio(jnp.array([117.0, 142.0, 309.0])), [349.3, 305.8, 125.7], atol=0.05)
     np.testing.assert_allclose(ratio_of_pco2(jnp.array([305.0, 128.0, 280.0])), [142.47, 305.6, 158.5], atol=0.05)

@@ -1,5 +1,7 @@
 """Sediment traps: reading, quality, exponents, smoothing, tests, regions and compilations."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -108,6 +110,11 @@ def test_table_with_units_and_comments(tmp_path):
         ("profile,depth,C (mmol m-3)\na,150,1\n", "mmol m-3.*cannot be converted"),
         ("profile,depth,Zn (mg m-2 d-1)\na,150,1\n", "the flux of 'Zn'"),
         ("profile,depth,C (mmol m-2 d-1)\n", "no row below a header"),
+        ("profile,depth,C (mmol m-2 d-1),C (mg m-2 d-1)\na,1,2,3\n", "found the column C twice"),
+        ("profile,depth,C (mmol m-2 d-1),latitude\na,1,2,-999\n", "line 2, column 'latitude': found '-999'"),
+        ("profile,depth,C (mmol m-2 d-1),setting\na,1,2,coast\n", "found 'coast'; expected one of open, coastal"),
+        ("profile,depth,C (mmol m-2 d-1),start\na,1,2,1/5/99\n", "found '1/5/99'; expected YYYY-MM-DD"),
+        ("profile,depth,C (mmol m-2 d-1)\n,1,2\n", "column 'profile': found ''; expected a name"),
         ("profile,depth,C (mmol m-2 d-1)\na,1,2,3\n", "line 2: found 4 cells; expected 3"),
     ],
 )
@@ -142,7 +149,30 @@ def test_every_bad_row_is_reported_with_its_reason():
     _, unfit = arrays.profiles(repeated, ("C", "P"), DEPTHS)
     short = unfit[unfit["reason"] == "fewer than 3 depths"]
     assert set(short["profile"]) == {f"{i:03d}" for i in (1, 2, 4, 5, 7, 8, 12)}
-    assert "150, 300 m" in set(short["found"])
+    assert set(short["found"]) == {"2 of 3"} and len(short) == 14
+    # every row is used, reported, or at a depth that was not asked for
+    data, reported = arrays.profiles(
+        repeated.assign(depth=repeated["depth"].replace(200.0, 201.0)), ("C", "P"), (150, 300)
+    )
+    assert 2 * data.sizes["profile"] + len(reported) + data.attrs["other_depths"] == len(repeated)
+
+
+def test_two_values_that_come_twice_each_are_not_used():
+    data = pd.concat([made_up(4)] * 2, ignore_index=True)
+    other = data[data["profile"] == "001"].assign(C=5.0)
+    good, problems = table.usable(pd.concat([data, other], ignore_index=True), ["C", "P"])
+    assert "001" not in set(good["profile"]) and len(good) == 9
+    assert set(problems["profile"]) == {"000", "001", "002", "003"} and len(problems) == 27 + 3 - len(good)
+
+
+def test_rows_without_time_are_reported():
+    data = made_up(4)
+    data.loc[2, "time"] = np.nan
+    chosen, problems = arrays.profiles(data)
+    assert chosen.sizes["profile"] == 3
+    assert dict(zip(problems["row"], problems["reason"], strict=True)) == {
+        4: "missing time", 2: "fewer than 3 depths", 3: "fewer than 3 depths",
+    }  # fmt: skip
 
 
 def test_a_unit_slip_of_a_whole_file_is_an_error():
@@ -290,13 +320,14 @@ def test_comparison_counts_pairs():
 
 
 def test_choices_of_a_table_without_replicates():
-    found = choices.all_choices(made_up(15))
+    found = choices.all_choices(made_up(15), years=None)
     assert set(found["values"]) == {"means of the file"} and set(found["carbon"]) == {"as measured"}
     assert found["distance"].is_monotonic_increasing
     row = found.iloc[0]
     assert row["distance"] == pytest.approx(np.hypot(row["b_P"] - 1.28, row["b_C"] - 0.98))
-    with pytest.raises(InputError, match="no combination"):
-        choices.all_choices(made_up(5))
+    assert set(found["depths"]) == {"150, 200, 300 m", "150, 300 m"}
+    assert set(found.loc[found["depths"] == "150, 300 m", "fit"]) == {"free"}  # all fits go through two points
+    assert choices.all_choices(made_up(5)).empty
 
 
 def small_ocean():
@@ -326,6 +357,9 @@ def test_regions_of_the_phosphate_contour():
         (50.0, 200.0): "subpolar North Pacific",
         (30.0, 320.0): "subtropical North Atlantic",
         (31.7, -64.2): "subtropical North Atlantic",
+        (-38.0, 200.0): "subtropical South Pacific",
+        (-38.0, 340.0): "subtropical South Atlantic",
+        (85.0, 0.0): "Arctic",
         (-60.0, 200.0): "Southern Ocean",
     }
     latitude, longitude = np.array(list(places)).T
@@ -349,6 +383,23 @@ def test_a_patch_across_the_edge_of_the_map_is_one():
     goal = np.zeros_like(mask)
     goal[2, 0] = True
     assert regions._touching(mask, goal)[2, 7]
+    chain = np.zeros((7, 8), bool)
+    chain[1, [0, 7]] = chain[2:6, 7] = chain[5, 0] = True  # west patches 1 and 3 are joined by the eastern one
+    goal = np.zeros_like(chain)
+    goal[5, 0] = True
+    assert regions._touching(chain, goal).sum() == chain.sum()
+
+
+def test_a_grid_without_basins_is_refused():
+    data, ocean = small_ocean()
+    with pytest.raises(InputError, match="expected atlantic"):
+        regions.phosphate_regions(data, SimpleNamespace(masks={"ATL": ocean.masks["atlantic"]}))
+
+
+def test_periods_without_dates_count_alike():
+    table = small_compilation().iloc[[0, 9]].assign(end=["", "1995-07-01"])
+    row = compilation.screen(table).table.iloc[0]
+    assert row["n_periods"] == 2 and row["C"] == pytest.approx(3.5)
 
 
 def test_region_statistics():
@@ -375,13 +426,14 @@ def small_compilation() -> pd.DataFrame:
         {"latitude": 22.0, "depth": 100.0},
         {"latitude": np.nan, "longitude": np.nan, "year_published": 2012, "reference": "B 2012"},
         {"latitude": np.nan, "longitude": np.nan, "year_published": 2001, "reference": "C 2001"},
+        {"latitude": np.nan, "longitude": np.nan, "year_published": 2002, "reference": "D 2002", "C": 4.0},
         {"start": "1995-03-01", "end": "1995-07-01", "C": 5.0},  # follows the first at the same place
         {"start": "1995-04-01", "end": "1995-05-01", "C": 9.0},  # overlaps with that
         {"station": "ALOHA", "latitude": 22.75, "longitude": -158.0, "reference": "Karl 2012"},
         {"station": "ALOHA", "latitude": 22.75, "longitude": -158.0, "reference": "Grabowski 2019", "C": 3.0},
     ]
     table = pd.DataFrame([base | change for change in changes])
-    return table.assign(row=np.arange(len(table)) + 2, profile=[f"p{i}" for i in range(len(table))])
+    return table.assign(row=np.arange(len(table)) + 2, profile=(table["station"] + " " + table["start"]).str.strip())
 
 
 def test_rules_of_a_compilation():
@@ -394,12 +446,13 @@ def test_rules_of_a_compilation():
     dropped = dict(zip(found.dropped["row"], found.dropped["column"], strict=True))
     assert dropped == {
         **{3: "phosphorus", 4: "simultaneous", 5: "open ocean", 6: "open ocean", 7: "depth", 8: "position"},
-        **{12: "time series", 11: "one record for a place"},
+        **{13: "time series", 12: "one record for a place"},
     }
     first = found.table.iloc[0]
     days = np.array([59.0, 122.0])
     assert first["n_periods"] == 2 and first["C"] == pytest.approx(days @ [2.0, 5.0] / days.sum())
     assert first["c_to_p"] == pytest.approx(first["C"] / 0.01) and first["mean_c_to_p"] == pytest.approx(350.0)
-    assert set(found.table["reference"]) == {"A 1999", "C 2001", "Grabowski 2019"}
+    assert set(found.table["reference"]) == {"A 1999", "C 2001", "D 2002", "Grabowski 2019"}
+    assert found.table.set_index("reference").loc[["C 2001", "D 2002"], "C"].tolist() == [2.0, 4.0]  # two places
     with pytest.raises(InputError, match="expected also reference"):
         compilation.screen(small_compilation().drop(columns="reference"))

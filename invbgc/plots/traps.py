@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from invbgc.plots.style import BLUE, GREEN, GREY, INK, LAND, ORANGE, PURPLE, house_style, new_figure, with_units
-from invbgc.storage import Storage, flux_ratio, pco2_of_ratio
+from invbgc.storage import REDFIELD, Storage, flux_ratio, pco2_of_ratio
 from invbgc.traps.smooth import Smooth
 
 _COLOURS = (ORANGE, BLUE, GREEN, PURPLE)
@@ -230,8 +230,8 @@ def theory(lines: xr.Dataset, storage: Storage | None = None, marked: Mapping[st
         ratios = np.linspace(80.0, float(lines["respired_ratio"].max()), 200)
         right.plot(ratios, pco2_of_ratio(ratios, storage), color=BLUE, label="pCO2")
         right.axhline(
-            float(pco2_of_ratio(117.0, storage.fully_regenerated)), color=GREY, linestyle="dashed", linewidth=0.9,
-            label="all phosphate regenerated at 117",
+            float(pco2_of_ratio(REDFIELD, storage.fully_regenerated)), color=GREY, linestyle="dashed", linewidth=0.9,
+            label=f"all phosphate regenerated at {REDFIELD:g}",
         )  # fmt: skip
         for name, exponent in (marked or {}).items():
             at = float(np.interp(exponent, lines["b_C"], lines["respired_ratio"].isel(horizon=middle)))

@@ -26,29 +26,20 @@ def profiles(
 
     Returns:
         Dataset on (`profile`, `depth`, `element`) with `flux`, mmol m-2 d-1, and the coordinates `time` (decimal year),
-        `latitude` and `longitude` of a profile; and the problems: rows that cannot be used, and for each incomplete
-        profile "fewer than N depths".
+        `latitude` and `longitude` of a profile, and the attributes `other_depths` and `other_years`, numbers of rows
+        that were not asked for; and the problems: rows that cannot be used, have no time, or belong to a profile with
+        "fewer than N depths".
 
     Raises:
         InputError: a column is missing, an element's unit must be wrong, or no profile is complete.
     """
-    depths = sorted(float(depth) for depth in depths)
-    if len(set(depths)) < 2:
-        raise InputError(f"Profiles: found the depths {depths}; expected at least two that differ.")
-    chosen = table
-    if years is not None:
-        if "time" not in table:
-            raise InputError("Profiles: found no column 'time'; expected decimal years, to choose years by.")
-        chosen = table[(table["time"] >= years[0]) & (table["time"] < years[1] + 1)]
-    known = chosen["depth"].isin(depths) | ~np.isfinite(chosen["depth"].astype(float))
-    good, problems = usable(chosen[known], elements)
+    depths, chosen, asked, rows = _asked(table, depths, years)
+    good, problems = usable(chosen[asked | ~(chosen["depth"] > 0.0)], elements)
     count = good.groupby("profile", sort=False)["depth"].nunique()
     complete = count.index[count == len(depths)]
-    reason = f"fewer than {len(depths)} depths"
-    rows = []
-    for name, part in good[~good["profile"].isin(complete)].groupby("profile", sort=False):
-        found = ", ".join(f"{depth:g}" for depth in sorted(part["depth"]))
-        rows.append([int(part["row"].iloc[0]), name, np.nan, "depth", reason, f"{found} m"])
+    for _, row in good[~good["profile"].isin(complete)].iterrows():
+        found = f"{count[row['profile']]} of {len(depths)}"
+        rows.append([row["row"], row["profile"], row["depth"], "depth", f"fewer than {len(depths)} depths", found])
     problems = pd.concat([problems, problems_table(rows)], ignore_index=True) if rows else problems
     if not len(complete):
         raise InputError(
@@ -74,8 +65,38 @@ def profiles(
             "element": list(elements),
             **coordinates,
         },
+        {"other_depths": int((~asked & (chosen["depth"] > 0.0)).sum()), "other_years": len(table) - len(chosen)},
     )
     return (result.sortby("time") if "time" in coordinates else result), problems
+
+
+def count_complete(
+    table: pd.DataFrame, elements: Sequence[str], depths: Sequence[float], years: tuple[float, float] | None
+) -> int:
+    """Number of profiles that `profiles` would find complete, 0 included; its arguments and errors otherwise."""
+    depths, chosen, asked, _ = _asked(table, depths, years)
+    good, _ = usable(chosen[asked], elements)
+    return int((good.groupby("profile")["depth"].nunique() == len(depths)).sum())
+
+
+def _asked(
+    table: pd.DataFrame, depths: Sequence[float], years: tuple[float, float] | None
+) -> tuple[list[float], pd.DataFrame, pd.Series, list[list[object]]]:
+    """The depths in order; the rows of the years; which of them are at the depths; problems of rows without time."""
+    depths = sorted({float(depth) for depth in depths})
+    if len(depths) < 2:
+        raise InputError(f"Profiles: found the depths {depths}; expected at least two that differ.")
+    chosen, rows = table, []
+    if "time" in table:
+        untimed = ~np.isfinite(table["time"].astype(float))
+        for _, row in table[untimed].iterrows():
+            rows.append([row["row"], row["profile"], row["depth"], "time", "missing time", np.nan])
+        chosen = table[~untimed]
+    if years is not None:
+        if "time" not in table:
+            raise InputError("Profiles: found no column 'time'; expected decimal years, to choose years by.")
+        chosen = chosen[(chosen["time"] >= years[0]) & (chosen["time"] < years[1] + 1)]
+    return depths, chosen, chosen["depth"].isin(depths), rows
 
 
 def ratio(data: xr.Dataset, numerator: str = "C", denominator: str = "P") -> xr.DataArray:

@@ -104,6 +104,15 @@ def read_bats(path: str | Path) -> pd.DataFrame:
     return table
 
 
+def has_replicates(table: pd.DataFrame, column: str) -> bool:
+    """Whether a table has all replicates of a flux."""
+    return set(_replicates(column)) <= set(table.columns)
+
+
+def _replicates(column: str) -> list[str]:
+    return [f"{column}_{replicate}" for replicate in range(1, REPLICATES + 1)]
+
+
 def from_replicates(table: pd.DataFrame, column: str, statistic: str = "mean", at_least: int = 1) -> pd.DataFrame:
     """The table with a flux computed anew from its positive, finite replicates.
 
@@ -119,8 +128,8 @@ def from_replicates(table: pd.DataFrame, column: str, statistic: str = "mean", a
     Raises:
         InputError: the table has no replicates of the flux.
     """
-    names = [f"{column}_{replicate}" for replicate in range(1, REPLICATES + 1)]
-    if not set(names) <= set(table.columns):
+    names = _replicates(column)
+    if not has_replicates(table, column):
         raise InputError(f"Fluxes: found no replicates of '{column}'; expected the columns {', '.join(names)}.")
     values = table[names].where(np.isfinite(table[names]) & (table[names] > 0.0))
     summary = values.agg(statistic, axis=1).where(values.notna().sum(axis=1) >= at_least)

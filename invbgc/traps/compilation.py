@@ -1,11 +1,12 @@
 """Quality rules for a compilation of particle fluxes from many studies, applied as named steps that report themselves.
 
-The rules are those of Tanioka et al. (2021), who keep 54 pairs of carbon and phosphorus fluxes. The columns are those
-of `invbgc.traps.table.COLUMNS`.
+The rules are those of Tanioka et al. (2021), who keep 54 pairs of carbon and phosphorus fluxes; the study of its own of
+a station comes before the average over periods, which would else mix studies. The columns are those of
+`invbgc.traps.table.COLUMNS`.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,14 +45,13 @@ class Screened(NamedTuple):
     dropped: pd.DataFrame
 
 
-def screen(table: pd.DataFrame, time_series: Mapping[str, str] = TIME_SERIES) -> Screened:
+def screen(table: pd.DataFrame) -> Screened:
     """Apply the quality rules in their order.
 
     Args:
         table: usable rows (`invbgc.traps.table.usable`) with the columns `reference`, `latitude`, `longitude`, `depth`,
             `C` and `P`; the rules use `simultaneous`, `setting`, `year_published`, `station`, `start`, `end` and
             `P_kind` where they are there.
-        time_series: station -> word in the reference of the study that stands for it.
 
     Returns:
         what is left, the steps, and what was dropped and why.
@@ -69,16 +69,13 @@ def screen(table: pd.DataFrame, time_series: Mapping[str, str] = TIME_SERIES) ->
 
     def drop(step: str, rule: str, keep: pd.Series) -> None:
         nonlocal left
-        away = left[~keep]
-        dropped.extend(
-            [r["row"], r.get("profile", ""), r["depth"], step, rule, r["reference"]] for _, r in away.iterrows()
-        )
+        dropped.extend(_dropped(row, step, rule) for _, row in left[~keep].iterrows())
         steps.append({"step": step, "rule": rule, "before": len(left), "after": int(keep.sum())})
         left = left[keep]
 
     for step, (rule, keep) in _RULES.items():
         drop(step, rule, keep(left))
-    drop("time series", "other studies of a station with a study of its own", _of_own_study(left, time_series))
+    drop("time series", "other studies of a station with a study of its own", _of_own_study(left))
     before = len(left)
     left, overlapping = _averaged(left)
     dropped.extend(overlapping)
@@ -93,12 +90,19 @@ def _column(table: pd.DataFrame, name: str, default: str = "") -> pd.Series:
     return table[name].fillna(default).astype(str).str.strip().str.lower()
 
 
+def _place(table: pd.DataFrame) -> list[pd.Series]:
+    """Keys of a place and depth: rounded positions; where a position is missing, every row is a place of its own."""
+    known = np.isfinite(table["latitude"]) & np.isfinite(table["longitude"])
+    alone = pd.Series(np.where(known, -1, table["row"]), index=table.index)
+    rounded = [(table[name] / _SAME_PLACE).round().fillna(0.0) for name in ("latitude", "longitude")]
+    return [*rounded, alone, table["depth"]]
+
+
 def _best_phosphorus(table: pd.DataFrame) -> pd.Series:
     """Rows whose kind of phosphorus is the best of their place, depth and period."""
     kind = _column(table, "P_kind")
     rank = kind.map({name: i for i, name in enumerate(PHOSPHORUS_KINDS)}).fillna(len(PHOSPHORUS_KINDS))
-    best = rank.groupby([table["latitude"], table["longitude"], table["depth"], _column(table, "start")], dropna=False)
-    return rank == best.transform("min")
+    return rank == rank.groupby([*_place(table), _column(table, "start")]).transform("min")
 
 
 def _has_position(table: pd.DataFrame) -> pd.Series:
@@ -108,23 +112,20 @@ def _has_position(table: pd.DataFrame) -> pd.Series:
 
 
 _RULES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
-    "phosphorus": ("a better kind of phosphorus is there (reactive, organic, total)", _best_phosphorus),
-    "simultaneous": (
-        "carbon and phosphorus are not of one sample",
-        lambda t: _column(t, "simultaneous", "yes") == "yes",
-    ),
+    "simultaneous": ("carbon and phosphorus are not of one sample", lambda t: _column(t, "simultaneous") != "no"),
     "open ocean": ("coastal or Southern Ocean", lambda t: ~_column(t, "setting").isin(["coastal", "southern ocean"])),
     "depth": (f"not deeper than {MIN_DEPTH:g} m", lambda t: t["depth"] > MIN_DEPTH),
     "position": (f"published after {POSITIONS_SINCE} without a position", _has_position),
+    "phosphorus": ("a better kind of phosphorus is there (reactive, organic, total)", _best_phosphorus),
 }
 """Step -> what is dropped, in words, and which rows stay."""
 
 
-def _of_own_study(table: pd.DataFrame, time_series: Mapping[str, str]) -> pd.Series:
+def _of_own_study(table: pd.DataFrame) -> pd.Series:
     """Rows of the study that stands for a station, where that study is in the table; all rows of other places."""
     keep = pd.Series(True, index=table.index)
     station, reference = _column(table, "station"), _column(table, "reference")
-    for name, word in time_series.items():
+    for name, word in TIME_SERIES.items():
         here, own = station == name.lower(), reference.str.contains(word.lower(), regex=False)
         if (here & own).any():
             keep &= ~here | own
@@ -132,29 +133,31 @@ def _of_own_study(table: pd.DataFrame, time_series: Mapping[str, str]) -> pd.Ser
 
 
 def _averaged(table: pd.DataFrame) -> tuple[pd.DataFrame, list[list[object]]]:
-    """One row for each place and depth: fluxes averaged by duration over periods that do not overlap."""
-    if "start" not in table or "end" not in table:
-        return table, []
-    where = ["latitude", "longitude", "depth"]
-    rounded = table.assign(**{name: (table[name] / _SAME_PLACE).round() for name in ("latitude", "longitude")})
+    """One row for each place and depth: fluxes averaged over periods that do not overlap, by duration.
+
+    Where a period of a place has no dates, all of its periods count alike and none can be said to overlap.
+    """
+    dates = [pd.to_datetime(_column(table, name), format="%Y-%m-%d", errors="coerce") for name in ("start", "end")]
     rows, overlapping = [], []
-    for _, index in rounded.groupby(where, sort=False, dropna=False).groups.items():
-        part = table.loc[index]
-        start, end = (pd.to_datetime(part[name], errors="coerce") for name in ("start", "end"))
-        order = start.sort_values(kind="stable").index
-        kept: list[object] = []
-        for i in order:
-            if kept and start[i] < end[kept[-1]]:
-                r = part.loc[i]
-                overlapping.append(
-                    [r["row"], r.get("profile", ""), r["depth"], "one record for a place", "overlaps", r["reference"]]
-                )
-            else:
-                kept.append(i)
-        part, days = part.loc[kept], (end - start).dt.days.loc[kept].clip(lower=1).fillna(1).to_numpy(float)
+    for _, index in table.groupby(_place(table), sort=False).groups.items():
+        part, (start, end) = table.loc[index], (date.loc[index] for date in dates)
+        days = pd.Series(1.0, index=index)
+        if start.notna().all() and end.notna().all():
+            days = (end - start).dt.days.clip(lower=1).astype(float)
+            kept: list[Any] = []
+            for i in start.sort_values(kind="stable").index:
+                if kept and start[i] < end[kept[-1]]:
+                    overlapping.append(_dropped(part.loc[i], "one record for a place", "overlaps"))
+                else:
+                    kept.append(i)
+            part, days = part.loc[kept], days.loc[kept]
         row = part.iloc[0].copy()
         row["C"], row["P"] = (np.average(part[name], weights=days) for name in ("C", "P"))
         row["c_to_p"], row["mean_c_to_p"] = row["C"] / row["P"], part["c_to_p"].mean()
         row["n_periods"] = len(part)
         rows.append(row)
-    return pd.DataFrame(rows), overlapping
+    return pd.DataFrame(rows, columns=table.columns), overlapping
+
+
+def _dropped(row: pd.Series, step: str, reason: str) -> list[object]:
+    return [row["row"], row["profile"], row["depth"], step, reason, row["reference"]]

@@ -25,7 +25,7 @@ import xarray as xr
 from invbgc.errors import InputError
 
 WAVES = 12
-"""Sines that carry the drift."""
+"""Sines that carry the drift; over 14 years they resolve time scales above about 1.5 years, over 30 above 3."""
 
 EDGE = 1.5
 """Half-width of their interval over that of the data."""
@@ -110,7 +110,11 @@ def _covariance(name: str, size: int) -> jax.Array:
     deviation = numpyro.sample(name, dist.HalfNormal(1.0).expand([size]).to_event(1))
     if size == 1:
         return jnp.diag(deviation**2)
-    factor = numpyro.sample(f"{name}_correlation", dist.LKJCholesky(size, 2.0))
+    return _from_factor(deviation, numpyro.sample(f"{name}_correlation", dist.LKJCholesky(size, 2.0)))
+
+
+def _from_factor(deviation: jax.Array, factor: jax.Array) -> jax.Array:
+    """The covariance of standard deviations and the Cholesky factor of their correlations."""
     root = deviation[:, None] * factor
     return root @ root.T
 
@@ -123,7 +127,8 @@ def _drift(time: np.ndarray, n_elements: int) -> jax.Array:
     deviation = numpyro.sample("drift", dist.HalfNormal(0.5).expand([n_elements]).to_event(1))
     years = numpyro.sample("years", dist.LogNormal(np.log(3.0), 0.7).expand([n_elements]).to_event(1))
     frequency = np.pi * np.arange(1, WAVES + 1) / (2.0 * half)
-    basis = np.sin(frequency * (time - time.mean() + half)[:, None]) / np.sqrt(half)
+    middle = 0.5 * (time.min() + time.max())
+    basis = np.sin(frequency * (time - middle + half)[:, None]) / np.sqrt(half)
     density = deviation * jnp.sqrt(jnp.sqrt(2.0 * jnp.pi) * years) * jnp.exp(-0.25 * (years * frequency[:, None]) ** 2)
     weights = numpyro.sample("weights", dist.Normal(0.0, 1.0).expand([WAVES, n_elements]).to_event(2))
     return basis @ (density * weights)
@@ -144,9 +149,9 @@ def pooled_exponents(
 
     Returns:
         Dataset on (`chain`, `draw`) and (`profile`, `element`): `mean`, `center` (mu + g at the times of the profiles),
-        `b` of each profile, `spread`, `noise`, their correlations, and `difference`, the mean over profiles of the
-        first minus the second element's centre where there are two or more. Attributes: `max_r_hat`, `min_ess`,
-        `divergences`, and the priors.
+        `b` of each profile, `spread`, `noise`, and of the first two elements, where there are so many, the correlations
+        and `difference`, the mean over profiles of the first minus the second centre. Attributes: `max_r_hat`,
+        `min_ess`, `divergences`, and the priors.
 
     Raises:
         InputError: there are too few depths or profiles, or no `time` for the drift.
@@ -179,7 +184,7 @@ def pooled_exponents(
         parts["difference"] = (("chain", "draw"), gap[..., 0] - gap[..., 1])
     coordinates = {name: part for name, part in data.coords.items() if name != "depth"}
     result = xr.Dataset(parts, coordinates)
-    r_hat, ess = _worst(result.drop_vars(["center", "b"]))
+    r_hat, ess = _worst(result.drop_vars("b"))
     return result.assign_attrs(
         max_r_hat=r_hat,
         min_ess=ess,
@@ -190,7 +195,7 @@ def pooled_exponents(
 
 
 def _worst(draws: xr.Dataset) -> tuple[float, float]:
-    """Largest R-hat and smallest bulk effective number of all numbers."""
+    """Largest R-hat and smallest bulk effective number of all that the posterior has."""
     from arviz_stats.base.array import array_stats
 
     columns = np.concatenate([part.values.reshape(*part.shape[:2], -1) for part in draws.data_vars.values()], axis=2)
@@ -204,10 +209,7 @@ def _profile_draws(key: jax.Array, samples: dict[str, jax.Array], known: Suffici
     """Draws of b_i from their conditional distribution: the least-squares b_i drawn towards the centre."""
 
     def covariance(draw: dict[str, jax.Array], name: str) -> jax.Array:
-        deviation = draw[name]
-        factor = draw.get(f"{name}_correlation", jnp.eye(len(deviation)))
-        root = deviation[:, None] * factor
-        return root @ root.T
+        return _from_factor(draw[name], draw.get(f"{name}_correlation", jnp.eye(len(draw[name]))))
 
     def one(key: jax.Array, draw: dict[str, jax.Array]) -> jax.Array:
         between, noise = covariance(draw, "spread"), covariance(draw, "noise") / known.s_xx

@@ -46,15 +46,15 @@ def phosphate_regions(phosphate: xr.DataArray, ocean: OceanGrid, contour: float 
 
     Args:
         phosphate: (latitude, longitude), annual mean at the surface, in any unit of a concentration; NaN on land.
-        ocean: a grid with the masks atlantic, pacific, indian, southern and arctic, such as that of the embedded ocean;
-            a place belongs to the basin of the nearest water.
+        ocean: a grid with the masks atlantic, pacific, indian and arctic, such as that of the embedded ocean; a place
+            belongs to the nearest of them.
         contour: mmol m-3.
 
     Returns:
         (latitude, longitude), names such as "tropical Pacific" or "subtropical North Atlantic"; empty on land.
 
     Raises:
-        InputError: the field lacks a coordinate or a unit, has no water, or the grid has no basins.
+        InputError: the field lacks a coordinate or a unit, has no water, or the grid lacks a basin.
     """
     missing = [name for name in ("latitude", "longitude") if name not in phosphate.coords]
     if missing or phosphate.ndim != 2:
@@ -74,11 +74,13 @@ def phosphate_regions(phosphate: xr.DataArray, ocean: OceanGrid, contour: float 
     names[southern] = "Southern Ocean"
     for mask_name, name in _BASINS.items():
         here = (basin == mask_name) & water & ~southern
+        if mask_name == "arctic":
+            names[here] = name
+            continue
         tropical = _touching(here & rich, np.abs(latitude) < TROPICS) & (np.abs(latitude) < UPWELLING_EDGE)
         names[here & tropical] = f"tropical {name}"
         for zone, part in (("subpolar", here & rich & ~tropical), ("subtropical", here & ~rich)):
             names[part] = [f"{zone} {side} {name}" for side in half[part]]
-    names[(names == "") & water] = "other"
     return xr.DataArray(
         names.astype(str),
         {name: phosphate[name] for name in ("latitude", "longitude")},
@@ -90,14 +92,13 @@ def phosphate_regions(phosphate: xr.DataArray, ocean: OceanGrid, contour: float 
 def _touching(mask: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """The patches of a mask, joined across the edges of the map in longitude, that reach a goal."""
     labels, _ = label(mask, np.ones((3, 3)))
-    edge = (labels[:, 0] > 0) & (labels[:, -1] > 0)
-    for west, east in zip(labels[edge, 0], labels[edge, -1], strict=True):
-        labels[labels == east] = west
+    for row in np.flatnonzero(mask[:, 0] & mask[:, -1]):
+        labels[labels == labels[row, -1]] = labels[row, 0]
     return np.isin(labels, np.unique(labels[mask & goal])) & mask
 
 
 def basin_of(ocean: OceanGrid, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
-    """Name of the basin of the nearest surface water.
+    """Name of the basin of the nearest surface water that is in one: Atlantic, Pacific, Indian or Arctic.
 
     Args:
         ocean: a grid with masks of basins.
@@ -105,17 +106,18 @@ def basin_of(ocean: OceanGrid, latitude: np.ndarray, longitude: np.ndarray) -> n
         longitude: [n] degrees east.
 
     Returns:
-        [n] names of masks; empty where the nearest water is in none.
+        [n] names of masks.
 
     Raises:
-        InputError: the grid has no masks.
+        InputError: the grid lacks one of the masks.
     """
-    if not ocean.masks:
-        raise InputError("Basins: the grid has no masks; expected atlantic, pacific, indian, southern and arctic.")
-    surface = ocean.wet[0]
-    names = np.full(surface.shape, "", dtype=object)
-    for name, mask in ocean.masks.items():
+    if not set(_BASINS) <= set(ocean.masks):
+        raise InputError(f"Basins: found the masks {sorted(ocean.masks)}; expected {', '.join(_BASINS)} among them.")
+    names = np.full(ocean.wet[0].shape, "", dtype=object)
+    for name in _BASINS:
+        mask = ocean.masks[name]
         names[mask if mask.ndim == 2 else mask[0]] = name
+    surface = ocean.wet[0] & (names != "")
     grid = np.meshgrid(ocean.latitude, ocean.longitude, indexing="ij")
     _, nearest = cKDTree(_on_sphere(grid[0][surface], grid[1][surface])).query(_on_sphere(latitude, longitude))
     return names[surface][nearest]

@@ -61,9 +61,9 @@ def loess(x: ArrayLike, y: ArrayLike, at: ArrayLike | None = None, span: float =
     if x.ndim != 1 or x.shape != y.shape or not (np.all(np.isfinite(x)) and np.all(np.isfinite(y))):
         raise InputError(f"Smooth curve: found {x.shape} places and {y.shape} values; expected as many, all finite.")
     near = int(np.floor(len(x) * span + 1e-5))
-    if not 0.0 < span <= 1.0 or near < degree + 2:
+    if not 0.0 < span <= 1.0 or near < degree + 3:
         raise InputError(
-            f"Smooth curve: found a span of {span:g} of {len(x)} points; expected {degree + 2} or more to count."
+            f"Smooth curve: found a span of {span:g} of {len(x)} points; expected {degree + 3} or more to count."
         )
     places = np.linspace(x.min(), x.max(), 200) if at is None else np.atleast_1d(np.asarray(at, float))
     own, rows = (np.stack([_weights(x, place, near, degree) for place in points]) for points in (x, places))

@@ -49,6 +49,16 @@ MISSING = (-99.0, -999.0, -9999.0)
 SLIP = 1000.0
 """Factor between units that are taken for each other: mol, mmol and umol."""
 
+WORDS = {
+    "setting": ("", "open", "coastal", "southern ocean"),
+    "simultaneous": ("", "yes", "no"),
+    "P_kind": ("", "reactive", "organic", "total"),
+}
+"""Columns with a choice of words, in lower case; empty is the first."""
+
+RANGES = {"latitude": (-90.0, 90.0), "longitude": (-180.0, 360.0), "time": (1800.0, 2200.0)}
+"""Columns with bounds, degrees and decimal years."""
+
 _FLUX_HEADER = re.compile(r"^\s*([A-Z][a-z]?)(_\w+)?\s*\((.+)\)\s*$")
 _NUMBERS = ("time", "depth", "latitude", "longitude", "year_published")
 
@@ -72,7 +82,8 @@ def read_flux_profiles(path: str | Path) -> pd.DataFrame:
         One row for each trap: `row` (line of the file), the columns found, and the fluxes by element in mmol m-2 d-1.
 
     Raises:
-        InputError: the file cannot be read, a column is missing, a number or a unit is not understood.
+        InputError: the file cannot be read, a column is missing or there twice, a number, a word, a date or a unit is
+            not understood, a position is not on the globe, or a row has no profile.
     """
     path = Path(path)
     where = f"Flux table {path}"
@@ -90,7 +101,8 @@ def read_flux_profiles(path: str | Path) -> pd.DataFrame:
     table = pd.DataFrame(cells[1:], columns=cells[0])
     table.insert(0, "row", [number for number, _ in kept[1:]])
     if "profile" not in table and {"station", "start"} <= set(table.columns):
-        table["profile"] = table["station"] + " " + table["start"]
+        made = (table["station"] + " " + table["start"]).str.strip()
+        table["profile"] = made.where(made != "", "line " + table["row"].astype(str))
     fluxes = {name: match for name in table.columns if (match := _FLUX_HEADER.match(name))}
     absent = [name for name in ("profile", "depth") if name not in table]
     if absent or not fluxes:
@@ -100,11 +112,15 @@ def read_flux_profiles(path: str | Path) -> pd.DataFrame:
         )
     for name in (*(n for n in _NUMBERS if n in table), *fluxes):
         table[name] = _numbers(table, name, where)
+    _check_words(table, where)
     for name, match in fluxes.items():
         element, _, unit = match.groups()
         table[name] = to_amount(table[name].where(~table[name].isin(MISSING)), element, unit, where)
-    renamed = {name: match.group(1) + (match.group(2) or "") for name, match in fluxes.items()}
-    return table.rename(columns=renamed)
+    table = table.rename(columns={name: match.group(1) + (match.group(2) or "") for name, match in fluxes.items()})
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise InputError(f"{where}: found the column {twice[0]} twice; expected one.")
+    return table
 
 
 def to_amount(values: pd.Series, element: str, unit: str, where: str) -> pd.Series:
@@ -132,6 +148,28 @@ def _numbers(table: pd.DataFrame, name: str, where: str) -> pd.Series:
         row = table.loc[wrong].iloc[0]
         raise InputError(f"{where}, line {row['row']}, column '{name}': found '{row[name]}'; expected a number.")
     return numbers
+
+
+def _check_words(table: pd.DataFrame, where: str) -> None:
+    """Raise at the first cell that is no known word, no date, out of bounds, or an empty profile."""
+
+    def refuse(wrong: pd.Series, name: str, expected: str) -> None:
+        if wrong.any():
+            row = table[wrong].iloc[0]
+            raise InputError(f"{where}, line {row['row']}, column '{name}': found '{row[name]}'; expected {expected}.")
+
+    for name, words in WORDS.items():
+        if name in table:
+            table[name] = table[name].str.lower()
+            refuse(~table[name].isin(words), name, f"one of {', '.join(filter(None, words))}")
+    for name, (low, high) in RANGES.items():
+        if name in table:
+            refuse(table[name].notna() & ~table[name].between(low, high), name, f"{low:g} to {high:g}, or nothing")
+    for name in ("start", "end"):
+        if name in table:
+            dates = pd.to_datetime(table[name], format="%Y-%m-%d", errors="coerce")
+            refuse(dates.isna() & (table[name] != ""), name, "YYYY-MM-DD, or nothing")
+    refuse(table["profile"].str.strip() == "", "profile", "a name")
 
 
 def usable(table: pd.DataFrame, elements: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -180,11 +218,11 @@ def usable(table: pd.DataFrame, elements: Sequence[str]) -> tuple[pd.DataFrame, 
     _require_plausible(table[~bad], elements)
     for name, wrong in _slipped(table, elements, ~bad).items():
         report(wrong, name, "unit slip")
+    key = ["profile", "depth"]
     good = table[~bad]
-    same_place = good.duplicated(["profile", "depth"], keep=False)
-    repeated = good.duplicated(["profile", "depth", *elements])
-    differing = same_place & ~good.duplicated(["profile", "depth", *elements], keep=False)
-    clash = good.set_index(["profile", "depth"]).index.isin(good[differing].set_index(["profile", "depth"]).index)
+    repeated = good.duplicated([*key, *elements])
+    clashing = good[~repeated].duplicated(key, keep=False)
+    clash = good.set_index(key).index.isin(good.loc[clashing[clashing].index].set_index(key).index)
     wrong = np.zeros(len(table), dtype=bool)
     wrong[~bad] = repeated.to_numpy() | clash
     report(wrong, "depth", "duplicated")
