@@ -17,7 +17,7 @@ and the buffered ocean and atmosphere answer with (equation 4)
 Everything is differentiable by JAX, and the two inverse functions too; analytic slopes stand beside the functions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 
 from invbgc.chemistry.carbonate import co2_star
 from invbgc.chemistry.equilibrium import equilibrium_constants
+from invbgc.chemistry.gas_exchange import oxygen_saturation
 from invbgc.constants import SEAWATER_DENSITY_FACTOR
 from invbgc.errors import InputError
 
@@ -36,6 +37,12 @@ REDFIELD = 117.0
 
 EXPORT_DEPTH = 100.0
 """z_0, m: where the flux of particles starts to decay."""
+
+ECCO_EDGES = (
+    *(100.0, 135.0, 185.0, 260.0, 360.0, 510.0, 710.0, 985.0, 1335.0, 1750.0, 2200.0),
+    *(2700.0, 3200.0, 3700.0, 4200.0, 4700.0, 5200.0, 5700.0),
+)
+"""m: edges of the layers of the paper's ocean model below 100 m."""
 
 HORIZONS = (250.0, 1000.0, 2000.0)
 """z', m: depths down to which particles are taken to be respired; 1000 m describes the paper's model best."""
@@ -69,14 +76,14 @@ class Storage(NamedTuple):
         buffered_carbon: C_buf, Pg C.
     """
 
-    phosphate: ArrayLike = 2.14
-    preformed_phosphate: ArrayLike = 1.09
-    abiotic_pco2: ArrayLike = 651.0
-    volume: ArrayLike = 1.3385e18
-    buffered_carbon: ArrayLike = 117.0 * 2.14 * 1.3385e18 * _PG_PER_MMOL / float(np.log(651.0 / 183.0))
+    phosphate: jax.Array | float = 2.14
+    preformed_phosphate: jax.Array | float = 1.09
+    abiotic_pco2: jax.Array | float = 651.0
+    volume: jax.Array | float = 1.3385e18
+    buffered_carbon: jax.Array | float = 117.0 * 2.14 * 1.3385e18 * _PG_PER_MMOL / float(np.log(651.0 / 183.0))
 
     @property
-    def regenerated_phosphate(self) -> ArrayLike:
+    def regenerated_phosphate(self) -> jax.Array | float:
         """<PO4_reg> = <PO4> - <PO4_pre>, mmol m-3."""
         return self.phosphate - self.preformed_phosphate
 
@@ -86,7 +93,7 @@ class Storage(NamedTuple):
         return self._replace(preformed_phosphate=0.0)
 
     @property
-    def log_pco2_slope(self) -> ArrayLike:
+    def log_pco2_slope(self) -> jax.Array | float:
         """Slope d ln pCO2 / dr = -<PO4_reg> V / C_buf, per mol C (mol P)-1; -0.00532181 with the published numbers."""
         return -self.regenerated_phosphate * self.volume * _PG_PER_MMOL / self.buffered_carbon
 
@@ -111,7 +118,7 @@ def flux_integral(exponent: ArrayLike, horizon: ArrayLike, start: ArrayLike = EX
         230.259
     """
     span = jnp.log(jnp.asarray(horizon, dtype=float) / start)
-    return start * span * _mean_exponential((1.0 - jnp.asarray(exponent, dtype=float)) * span)
+    return _mean_exponential((1.0 - jnp.asarray(exponent, dtype=float)) * span) * span * start
 
 
 def log_flux_integral_slope(exponent: ArrayLike, horizon: ArrayLike, start: ArrayLike = EXPORT_DEPTH) -> jax.Array:
@@ -142,6 +149,54 @@ def _mean_exponential(growth: jax.Array) -> jax.Array:
     return jnp.where(small, series, jnp.expm1(safe) / safe)
 
 
+def upwind_flux_integral(
+    exponent: ArrayLike, horizon: ArrayLike, edges: Sequence[float] | ArrayLike = ECCO_EDGES
+) -> jax.Array:
+    """The integral for the flux of a model's upwind scheme, which attenuates less than the power law it stands for.
+
+        F(bottom of layer k) = F(top) / (1 + b dz_k / z_k),      z_k the middle of layer k,
+
+    linear between the edges.
+
+    Args:
+        exponent: b, dimensionless, any shape.
+        horizon: z', m, between the first and the last edge.
+        edges: [n] m, from z_0 downward; those of the paper's ocean model by default.
+
+    Returns:
+        m. Source: the sinking of MOPS (Kriest & Oschlies 2015), whose nominal b of 1.46 acts like 1.19 down to 1000 m.
+    """
+    z = jnp.asarray(edges, dtype=float)
+    thickness, middle = jnp.diff(z), 0.5 * (z[1:] + z[:-1])
+    steps = 1.0 / (1.0 + jnp.asarray(exponent, dtype=float)[..., None] * thickness / middle)
+    flux = jnp.concatenate([jnp.ones_like(steps[..., :1]), jnp.cumprod(steps, axis=-1)], axis=-1)
+    inside = jnp.clip((jnp.asarray(horizon, dtype=float)[..., None] - z[:-1]) / thickness, 0.0, 1.0)
+    mean = flux[..., :-1] + 0.5 * inside * jnp.diff(flux, axis=-1)
+    return jnp.sum(inside * thickness * mean, axis=-1)
+
+
+def preformed_phosphate(
+    phosphate: ArrayLike, oxygen: ArrayLike, temperature: ArrayLike, salinity: ArrayLike, oxygen_ratio: float = 151.1
+) -> jax.Array:
+    """Phosphate that water had when it left the surface, PO4_pre = PO4 - (O2_sat(T, S) - O2) / r_O2:P.
+
+    Args:
+        phosphate: PO4, mmol m-3, any shape.
+        oxygen: O2, mmol m-3.
+        temperature: T, degC.
+        salinity: S, dimensionless.
+        oxygen_ratio: mol O2 consumed per mol P regenerated; 151.1 is that of the paper's model.
+
+    Returns:
+        mmol m-3. Source: Tanioka et al. (2021), with the saturation of Garcia & Gordon (1992).
+
+    Example:
+        >>> round(float(preformed_phosphate(2.2, 180.0, 2.0, 34.7)), 3)
+        1.137
+    """
+    return jnp.subtract(phosphate, (oxygen_saturation(temperature, salinity) - oxygen) / oxygen_ratio)
+
+
 def flux_ratio(
     depth: ArrayLike, b_C: ArrayLike, b_P: ArrayLike, ratio: ArrayLike, start: ArrayLike = EXPORT_DEPTH
 ) -> jax.Array:
@@ -157,7 +212,7 @@ def flux_ratio(
     Returns:
         mol C per mol P. Source: Tanioka et al. (2021), figure 1b.
     """
-    return ratio * (jnp.asarray(depth, dtype=float) / start) ** (jnp.asarray(b_P) - b_C)
+    return (jnp.asarray(depth, dtype=float) / start) ** (jnp.asarray(b_P) - b_C) * ratio
 
 
 def respired_ratio(
@@ -180,7 +235,7 @@ def respired_ratio(
         >>> round(float(respired_ratio(0.75, 1.46, 141.0)), 1)
         309.1
     """
-    return ratio * flux_integral(b_C, horizon, start) / flux_integral(b_P, horizon, start)
+    return flux_integral(b_C, horizon, start) / flux_integral(b_P, horizon, start) * ratio
 
 
 def soft_tissue_carbon(ratio: ArrayLike, storage: Storage = PUBLISHED) -> ArrayLike:
@@ -206,7 +261,7 @@ def pco2_of_storage(carbon: ArrayLike, storage: Storage = PUBLISHED) -> jax.Arra
     Returns:
         uatm. Source: Tanioka et al. (2021), equation 4, after Goodwin et al. (2007) and Marinov et al. (2008).
     """
-    return storage.abiotic_pco2 * jnp.exp(-jnp.asarray(carbon, dtype=float) / storage.buffered_carbon)
+    return jnp.exp(-jnp.asarray(carbon, dtype=float) / storage.buffered_carbon) * storage.abiotic_pco2
 
 
 def pco2_of_ratio(ratio: ArrayLike, storage: Storage = PUBLISHED) -> jax.Array:
@@ -313,10 +368,10 @@ def exponent_of_pco2(
 
 
 def theory_lines(
-    b_C: ArrayLike,
+    b_C: Sequence[float] | ArrayLike,
     b_P: float = PUBLISHED_B_P,
     ratio: float = 142.0,
-    horizons: ArrayLike = HORIZONS,
+    horizons: Sequence[float] | ArrayLike = HORIZONS,
     storage: Storage = PUBLISHED,
 ) -> xr.Dataset:
     """The lines of figure 3 of Tanioka et al. (2021): C:P of regeneration, stored carbon and pCO2 against b_C.

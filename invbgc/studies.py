@@ -417,5 +417,6 @@ def sensitivity_lines(tables: Mapping[str, xr.Dataset]) -> list[str]:
         lines.append(f"  {'R2 by volume':<28}" + "".join(f"{name!s:>8}" for name in refits["tracer"].values))
         for name in refits["refit"].values:
             row = refits.sel(refit=name)
-            lines.append(f"  {name!s:<28}" + "".join(f"{value:>8.3f}" for value in row["skill_R2_volume"].values))
+            skills = "".join(f"{value:>8.3f}" for value in row["skill_R2_volume"].values)
+            lines.append(f"  {name!s:<28}{skills}{'' if bool(row['converged']) else '  not converged'}")
     return lines

@@ -32,7 +32,7 @@ from invbgc.traps.martin import exponents
 from invbgc.traps.regions import phosphate_regions, region_of, region_statistics
 from invbgc.traps.smooth import Smooth, loess
 from invbgc.traps.statistics import Comparison, compare, median_difference_interval
-from invbgc.traps.table import read_flux_profiles, usable
+from invbgc.traps.table import Table, read_flux_profiles, usable
 
 Progress = Callable[[str], Any]
 
@@ -60,14 +60,14 @@ class Study:
     """
 
     arrays: dict[str, xr.Dataset] = field(default_factory=dict)
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
     figures: dict[str, Callable[[], Any]] = field(default_factory=dict)
     comparisons: dict[str, Comparison] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     inputs: tuple[Path, ...] = ()
 
 
-def read_fluxes(path: str | Path) -> pd.DataFrame:
+def read_fluxes(path: str | Path) -> Table:
     """A table of particle fluxes from the published BATS file or a comma-separated table.
 
     Raises:
@@ -147,7 +147,7 @@ def trap_study(
 
 def _add_carbon_to_phosphorus(
     study: Study,
-    table: pd.DataFrame,
+    table: Table,
     depths: Sequence[float],
     years: tuple[float, float] | None,
     at_bermuda: bool,
@@ -177,15 +177,14 @@ def _comparisons(fits: xr.Dataset) -> dict[str, Comparison]:
             for fit in fits["fit"].values}  # fmt: skip
 
 
-def _comparison_table(fits: xr.Dataset, comparisons: dict[str, Comparison], seed: int) -> pd.DataFrame:
+def _comparison_table(fits: xr.Dataset, comparisons: dict[str, Comparison], seed: int) -> Table:
     first, second = map(str, fits["element"].values[:2])
     rows = []
     for fit, found in comparisons.items():
         values = asdict(found)
         medians, means = values.pop("medians"), values.pop("means")
-        low, high = median_difference_interval(
-            *fits["b"].sel(fit=fit).transpose("element", "profile").to_numpy()[:2], seed
-        )
+        pair = fits["b"].sel(fit=fit).transpose("element", "profile").to_numpy()
+        low, high = median_difference_interval(pair[0], pair[1], seed)
         rows.append(
             {
                 **{"fit": fit, f"median_{first}": medians[0], f"median_{second}": medians[1]},
@@ -330,7 +329,7 @@ def _add_compilation(study: Study, fluxes: Path, phosphate: xr.DataArray | None)
     )
 
 
-def storage_table(b_C: Sequence[float], b_P: float, surface_ratio: float) -> pd.DataFrame:
+def storage_table(b_C: Sequence[float], b_P: float, surface_ratio: float) -> Table:
     """C:P of regeneration, stored carbon (Pg C) and pCO2 (uatm) of exponents of carbon, at the paper's three depths."""
     lines = theory_lines(b_C, b_P, surface_ratio)
     columns = {"b_C": lines["b_C"].to_numpy()}

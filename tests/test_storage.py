@@ -17,10 +17,12 @@ from invbgc.storage import (
     log_flux_integral_slope,
     pco2_of_ratio,
     pco2_of_storage,
+    preformed_phosphate,
     ratio_of_pco2,
     respired_ratio,
     soft_tissue_carbon,
     theory_lines,
+    upwind_flux_integral,
     well_mixed_pco2,
 )
 
@@ -67,6 +69,33 @@ def test_second_derivative_through_one():
     curve = jax.vmap(jax.grad(jax.grad(lambda b: jnp.log(flux_integral(b, 1000.0)))))(jnp.linspace(0.9, 1.1, 81))
     assert np.all(np.abs(np.diff(curve)) < 2e-3)
     np.testing.assert_allclose(curve[40], np.log(10.0) ** 2 / 12.0, rtol=1e-9)  # variance of a uniform ln z
+
+
+@pytest.mark.parametrize(
+    ("b_C", "expected"),
+    [
+        (0.5, (1.390, 2.406, 3.216)),
+        (0.75, (1.260, 1.831, 2.218)),
+        (1.0, (1.154, 1.442, 1.611)),
+        (1.25, (1.064, 1.169, 1.223)),
+        (1.75, (0.924, 0.827, 0.787)),
+    ],
+)
+def test_the_upwind_scheme_of_the_papers_model(b_C, expected):
+    horizons = np.array(HORIZONS)
+    np.testing.assert_allclose(
+        upwind_flux_integral(b_C, horizons) / upwind_flux_integral(1.46, horizons), expected, atol=5.1e-4
+    )
+    # with thin layers it is the power law
+    fine = upwind_flux_integral(b_C, 1000.0, np.geomspace(100.0, 2000.0, 20001))
+    assert float(fine) == pytest.approx(float(flux_integral(b_C, 1000.0)), rel=1e-3)
+
+
+def test_preformed_phosphate():
+    water = (2.2, 180.0, 2.0, 34.7)
+    assert float(preformed_phosphate(*water)) == pytest.approx(1.1372, abs=2e-3)
+    assert float(preformed_phosphate(*water, oxygen_ratio=170.0)) == pytest.approx(1.2554, abs=2e-3)
+    assert float(jax.grad(preformed_phosphate, argnums=1)(*water)) == pytest.approx(1.0 / 151.1, rel=1e-12)
 
 
 def test_numbers_of_the_paper():

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from scipy.stats import gaussian_kde
 
 from invbgc.plots.style import BLUE, GREEN, GREY, INK, LAND, ORANGE, PURPLE, house_style, new_figure, with_units
 from invbgc.storage import REDFIELD, Storage, flux_ratio, pco2_of_ratio
 from invbgc.traps.smooth import Smooth
+from invbgc.traps.table import Table
 
 _COLOURS = (ORANGE, BLUE, GREEN, PURPLE)
 _REGION_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#e69f00", "#56b4e9", GREY)
@@ -111,7 +112,7 @@ def series(
     return figure
 
 
-def choices(table: pd.DataFrame, published: Mapping[str, float]) -> Figure:
+def choices(table: Table, published: Mapping[str, float]) -> Figure:
     """Draw the medians of all choices of an analysis, and the published ones.
 
     Args:
@@ -150,8 +151,8 @@ def choices(table: pd.DataFrame, published: Mapping[str, float]) -> Figure:
 
 
 def ratio_profile(
-    depth: Sequence[float],
-    c_to_p: Sequence[float],
+    depth: ArrayLike,
+    c_to_p: ArrayLike,
     groups: Sequence[str],
     b_P: float,
     surface_ratio: float,
@@ -172,10 +173,11 @@ def ratio_profile(
     Returns:
         Depth is logarithmic, as the power laws are.
     """
+    depths, values = np.asarray(depth, float), np.asarray(c_to_p, float)
     with house_style():
         figure = new_figure(5.0, 4.6)
         axes = figure.subplots()
-        z = np.geomspace(start, max(2.0 * start, float(np.max(depth)) * 1.15), 100)
+        z = np.geomspace(start, max(2.0 * start, float(depths.max()) * 1.15), 100)
         for exponent in b_C:
             line = np.asarray(flux_ratio(z, exponent, b_P, surface_ratio, start))
             axes.plot(line, z, color=GREY, linewidth=0.9, zorder=1)
@@ -184,13 +186,13 @@ def ratio_profile(
         names = np.array([str(name) or "elsewhere" for name in groups])
         for place, name in enumerate(dict.fromkeys(names)):
             here = names == name
-            axes.scatter(np.asarray(c_to_p)[here], np.asarray(depth)[here], s=18, color=_REGION_COLOURS[place % 7],
+            axes.scatter(values[here], depths[here], s=18, color=_REGION_COLOURS[place % 7],
                          alpha=0.7, lw=0, label=name, zorder=3)  # fmt: skip
-        if np.unique(depth).size < len(depth) / 5:  # repeated depths: the scatter alone would hide the centre
-            levels = np.unique(depth)
-            centre = [np.median(np.asarray(c_to_p)[np.asarray(depth) == level]) for level in levels]
+        if np.unique(depths).size < len(depths) / 5:  # repeated depths: the scatter alone would hide the centre
+            levels = np.unique(depths)
+            centre = [np.median(values[depths == level]) for level in levels]
             axes.plot(centre, levels, "D-", color=INK, ms=4, lw=1.0, label="medians", zorder=4)
-        low, high = np.percentile(c_to_p, [1.0, 99.0])
+        low, high = np.percentile(values, [1.0, 99.0])
         axes.set(xscale="log", yscale="log", xlabel="C:P of the particle flux (mol per mol)", ylabel="depth (m)")
         axes.set_xlim(min(low, 60.0) * 0.8, max(high, 800.0) * 1.2)
         axes.set_ylim(z[-1] * 1.15, start * 0.9)

@@ -1,21 +1,22 @@
 """Profiles of particle fluxes: the traps of one array and one period, at the depths asked for."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from invbgc.errors import InputError
-from invbgc.traps.table import FLUX_UNIT, problems_table, usable
+from invbgc.traps.table import FLUX_UNIT, Table, problems_table, usable
 
 
 def profiles(
-    table: pd.DataFrame,
+    table: Table,
     elements: Sequence[str] = ("C", "P"),
     depths: Sequence[float] = (150.0, 200.0, 300.0),
     years: tuple[float, float] | None = None,
-) -> tuple[xr.Dataset, pd.DataFrame]:
+) -> tuple[xr.Dataset, Table]:
     """Profiles that are complete: every depth has a usable flux of every element.
 
     Args:
@@ -71,7 +72,7 @@ def profiles(
 
 
 def count_complete(
-    table: pd.DataFrame, elements: Sequence[str], depths: Sequence[float], years: tuple[float, float] | None
+    table: Table, elements: Sequence[str], depths: Sequence[float], years: tuple[float, float] | None
 ) -> int:
     """Number of profiles that `profiles` would find complete, 0 included; its arguments and errors otherwise."""
     depths, chosen, asked, _ = _asked(table, depths, years)
@@ -80,8 +81,8 @@ def count_complete(
 
 
 def _asked(
-    table: pd.DataFrame, depths: Sequence[float], years: tuple[float, float] | None
-) -> tuple[list[float], pd.DataFrame, pd.Series, list[list[object]]]:
+    table: Table, depths: Sequence[float], years: tuple[float, float] | None
+) -> tuple[list[float], Table, Any, list[list[object]]]:
     """The depths in order; the rows of the years; which of them are at the depths; problems of rows without time."""
     depths = sorted({float(depth) for depth in depths})
     if len(depths) < 2:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from invbgc.errors import InputError
-from invbgc.traps.table import MOLAR_MASS
+from invbgc.traps.table import MOLAR_MASS, Table
 
 HEADER = (
     *("cr", "dep", "yymmdd1", "yymmdd2", "decy1", "decy2", "lat1", "lat2", "long1", "long2"),
@@ -43,7 +43,7 @@ def is_bats(path: str | Path) -> bool:
         return False
 
 
-def read_bats(path: str | Path) -> pd.DataFrame:
+def read_bats(path: str | Path) -> Table:
     """Read the published file of trap fluxes at Bermuda.
 
     Args:
@@ -104,7 +104,7 @@ def read_bats(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def has_replicates(table: pd.DataFrame, column: str) -> bool:
+def has_replicates(table: Table, column: str) -> bool:
     """Whether a table has all replicates of a flux."""
     return set(_replicates(column)) <= set(table.columns)
 
@@ -113,7 +113,7 @@ def _replicates(column: str) -> list[str]:
     return [f"{column}_{replicate}" for replicate in range(1, REPLICATES + 1)]
 
 
-def from_replicates(table: pd.DataFrame, column: str, statistic: str = "mean", at_least: int = 1) -> pd.DataFrame:
+def from_replicates(table: Table, column: str, statistic: str = "mean", at_least: int = 1) -> Table:
     """The table with a flux computed anew from its positive, finite replicates.
 
     Args:

@@ -15,6 +15,7 @@ from invbgc.traps.arrays import count_complete, profiles, ratio
 from invbgc.traps.bats import from_replicates, has_replicates
 from invbgc.traps.martin import METHODS, exponents
 from invbgc.traps.statistics import compare
+from invbgc.traps.table import Table
 
 PUBLISHED = {"P": 1.28, "C": 0.98}
 """Medians of the exponents at Bermuda, Tanioka et al. (2021)."""
@@ -50,10 +51,10 @@ def _ratio_within(data: xr.Dataset, low: float, high: float) -> np.ndarray:
 
 
 def all_choices(
-    table: pd.DataFrame,
+    table: Table,
     depths: Sequence[float] = (150.0, 200.0, 300.0),
     years: tuple[float, float] | None = (2006, 2019),
-) -> pd.DataFrame:
+) -> Table:
     """Medians of the exponents of carbon and phosphorus for every combination of choices that a table offers.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from invbgc.errors import InputError
-from invbgc.traps.table import problems_table
+from invbgc.traps.table import Table, problems_table
 
 MIN_DEPTH = 100.0
 """m; shallower traps catch swimmers and lie within the euphotic zone."""
@@ -40,12 +40,12 @@ class Screened(NamedTuple):
         dropped: the rows taken away, as problems.
     """
 
-    table: pd.DataFrame
-    steps: pd.DataFrame
-    dropped: pd.DataFrame
+    table: Table
+    steps: Table
+    dropped: Table
 
 
-def screen(table: pd.DataFrame) -> Screened:
+def screen(table: Table) -> Screened:
     """Apply the quality rules in their order.
 
     Args:
@@ -67,7 +67,7 @@ def screen(table: pd.DataFrame) -> Screened:
     left = table.assign(n_periods=1, c_to_p=table["C"] / table["P"], mean_c_to_p=table["C"] / table["P"])
     steps, dropped = [], []
 
-    def drop(step: str, rule: str, keep: pd.Series) -> None:
+    def drop(step: str, rule: str, keep: Any) -> None:
         nonlocal left
         dropped.extend(_dropped(row, step, rule) for _, row in left[~keep].iterrows())
         steps.append({"step": step, "rule": rule, "before": len(left), "after": int(keep.sum())})
@@ -84,13 +84,13 @@ def screen(table: pd.DataFrame) -> Screened:
     return Screened(left.reset_index(drop=True), pd.DataFrame(steps), problems_table(dropped))
 
 
-def _column(table: pd.DataFrame, name: str, default: str = "") -> pd.Series:
+def _column(table: Table, name: str, default: str = "") -> Any:
     if name not in table:
         return pd.Series(default, index=table.index)
     return table[name].fillna(default).astype(str).str.strip().str.lower()
 
 
-def _place(table: pd.DataFrame) -> list[pd.Series]:
+def _place(table: Table) -> list[Any]:
     """Keys of a place and depth: rounded positions; where a position is missing, every row is a place of its own."""
     known = np.isfinite(table["latitude"]) & np.isfinite(table["longitude"])
     alone = pd.Series(np.where(known, -1, table["row"]), index=table.index)
@@ -98,20 +98,20 @@ def _place(table: pd.DataFrame) -> list[pd.Series]:
     return [*rounded, alone, table["depth"]]
 
 
-def _best_phosphorus(table: pd.DataFrame) -> pd.Series:
+def _best_phosphorus(table: Table) -> Any:
     """Rows whose kind of phosphorus is the best of their place, depth and period."""
     kind = _column(table, "P_kind")
     rank = kind.map({name: i for i, name in enumerate(PHOSPHORUS_KINDS)}).fillna(len(PHOSPHORUS_KINDS))
     return rank == rank.groupby([*_place(table), _column(table, "start")]).transform("min")
 
 
-def _has_position(table: pd.DataFrame) -> pd.Series:
+def _has_position(table: Table) -> Any:
     known = np.isfinite(table["latitude"]) & np.isfinite(table["longitude"])
     year = table["year_published"] if "year_published" in table else pd.Series(np.nan, index=table.index)
     return known | ~(year > POSITIONS_SINCE)
 
 
-_RULES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
+_RULES: dict[str, tuple[str, Callable[[Table], Any]]] = {
     "simultaneous": ("carbon and phosphorus are not of one sample", lambda t: _column(t, "simultaneous") != "no"),
     "open ocean": ("coastal or Southern Ocean", lambda t: ~_column(t, "setting").isin(["coastal", "southern ocean"])),
     "depth": (f"not deeper than {MIN_DEPTH:g} m", lambda t: t["depth"] > MIN_DEPTH),
@@ -121,7 +121,7 @@ _RULES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
 """Step -> what is dropped, in words, and which rows stay."""
 
 
-def _of_own_study(table: pd.DataFrame) -> pd.Series:
+def _of_own_study(table: Table) -> Any:
     """Rows of the study that stands for a station, where that study is in the table; all rows of other places."""
     keep = pd.Series(True, index=table.index)
     station, reference = _column(table, "station"), _column(table, "reference")
@@ -132,7 +132,7 @@ def _of_own_study(table: pd.DataFrame) -> pd.Series:
     return keep
 
 
-def _averaged(table: pd.DataFrame) -> tuple[pd.DataFrame, list[list[object]]]:
+def _averaged(table: Table) -> tuple[Table, list[list[object]]]:
     """One row for each place and depth: fluxes averaged over periods that do not overlap, by duration.
 
     Where a period of a place has no dates, all of its periods count alike and none can be said to overlap.
@@ -159,5 +159,5 @@ def _averaged(table: pd.DataFrame) -> tuple[pd.DataFrame, list[list[object]]]:
     return pd.DataFrame(rows, columns=table.columns), overlapping
 
 
-def _dropped(row: pd.Series, step: str, reason: str) -> list[object]:
+def _dropped(row: Any, step: str, reason: str) -> list[object]:
     return [row["row"], row["profile"], row["depth"], step, reason, row["reference"]]

@@ -113,7 +113,7 @@ def _covariance(name: str, size: int) -> jax.Array:
     return _from_factor(deviation, numpyro.sample(f"{name}_correlation", dist.LKJCholesky(size, 2.0)))
 
 
-def _from_factor(deviation: jax.Array, factor: jax.Array) -> jax.Array:
+def _from_factor(deviation: Any, factor: Any) -> jax.Array:
     """The covariance of standard deviations and the Cholesky factor of their correlations."""
     root = deviation[:, None] * factor
     return root @ root.T
@@ -199,10 +199,11 @@ def _worst(draws: xr.Dataset) -> tuple[float, float]:
     from arviz_stats.base.array import array_stats
 
     columns = np.concatenate([part.values.reshape(*part.shape[:2], -1) for part in draws.data_vars.values()], axis=2)
-    look = {"chain_axis": 0, "draw_axis": 1}
-    r_hat = [float(array_stats.rhat(column, **look)) for column in np.moveaxis(columns, 2, 0)]
-    ess = [float(array_stats.ess(column, method="bulk", **look)) for column in np.moveaxis(columns, 2, 0)]
-    return max(r_hat), min(ess)
+    look: Any = {"chain_axis": 0, "draw_axis": 1}
+    each: list[Any] = list(np.moveaxis(columns, 2, 0))
+    r_hat: list[Any] = [array_stats.rhat(column, **look) for column in each]
+    ess: list[Any] = [array_stats.ess(column, method="bulk", **look) for column in each]
+    return float(max(r_hat)), float(min(ess))
 
 
 def _profile_draws(key: jax.Array, samples: dict[str, jax.Array], known: Sufficient) -> jax.Array:

@@ -5,15 +5,17 @@ within 20 degrees of the equator, out to 30 degrees, and subpolar elsewhere; bey
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.ndimage import label
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from invbgc.errors import InputError
 from invbgc.grid import OceanGrid
+from invbgc.traps.table import Table
 from invbgc.units import require_unit
 
 CONTOUR = 0.3
@@ -91,7 +93,8 @@ def phosphate_regions(phosphate: xr.DataArray, ocean: OceanGrid, contour: float 
 
 def _touching(mask: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """The patches of a mask, joined across the edges of the map in longitude, that reach a goal."""
-    labels, _ = label(mask, np.ones((3, 3)))
+    found: Any = label(mask, np.ones((3, 3)))
+    labels = found[0]
     for row in np.flatnonzero(mask[:, 0] & mask[:, -1]):
         labels[labels == labels[row, -1]] = labels[row, 0]
     return np.isin(labels, np.unique(labels[mask & goal])) & mask
@@ -119,7 +122,7 @@ def basin_of(ocean: OceanGrid, latitude: np.ndarray, longitude: np.ndarray) -> n
         names[mask if mask.ndim == 2 else mask[0]] = name
     surface = ocean.wet[0] & (names != "")
     grid = np.meshgrid(ocean.latitude, ocean.longitude, indexing="ij")
-    _, nearest = cKDTree(_on_sphere(grid[0][surface], grid[1][surface])).query(_on_sphere(latitude, longitude))
+    _, nearest = KDTree(_on_sphere(grid[0][surface], grid[1][surface])).query(_on_sphere(latitude, longitude))
     return names[surface][nearest]
 
 
@@ -139,7 +142,7 @@ def region_of(regions: xr.DataArray, latitude: Sequence[float], longitude: Seque
     names = regions.transpose("latitude", "longitude").to_numpy()
     water = names != ""
     grid = np.meshgrid(regions["latitude"], regions["longitude"], indexing="ij")
-    distance, nearest = cKDTree(_on_sphere(grid[0][water], grid[1][water])).query(_on_sphere(*places[known].T))
+    distance, nearest = KDTree(_on_sphere(grid[0][water], grid[1][water])).query(_on_sphere(*places[known].T))
     found = names[water][nearest].astype(object)
     found[2.0 * np.arcsin(np.minimum(0.5 * distance, 1.0)) * _EARTH_RADIUS_KM > MAX_DISTANCE] = ""
     result = np.full(len(places), "", dtype=object)
@@ -154,7 +157,7 @@ def _on_sphere(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
 
 def region_statistics(
     values: Sequence[float], regions: Sequence[str], depth: Sequence[float], between: tuple[float, float] = TWILIGHT
-) -> pd.DataFrame:
+) -> Table:
     """Median and range of a ratio in every region, and of all.
 
     Args:
@@ -167,9 +170,9 @@ def region_statistics(
         One row for each region, "global" first: `n`, `median`, `minimum`, `maximum` and the published median, NaN
         where there is none.
     """
-    table = pd.DataFrame({"value": np.asarray(values, float), "region": list(regions), "depth": list(depth)})
+    table: Any = pd.DataFrame({"value": np.asarray(values, float), "region": list(regions), "depth": list(depth)})
     table = table[np.isfinite(table["value"]) & table["depth"].between(*between)]
-    groups = {"global": table} | {str(name): part for name, part in table.groupby("region") if name}
+    groups: dict[str, Any] = {"global": table} | {str(name): part for name, part in table.groupby("region") if name}
     rows = [
         {
             **{"region": name, "n": len(part), "median": part["value"].median()},

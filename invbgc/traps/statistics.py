@@ -1,6 +1,7 @@
 """Do two sets of exponents differ? Welch's test, the paired t test and rank tests, and the difference of medians."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -65,8 +66,9 @@ def compare(first: ArrayLike, second: ArrayLike) -> Comparison:
         (3.92035, 5.88539, 0.0081025)
     """
     x, y = _pairs(first, second)
-    welch = stats.ttest_ind(x, y, equal_var=False)
-    paired = stats.ttest_rel(x, y)
+    welch: Any = stats.ttest_ind(x, y, equal_var=False)
+    paired: Any = stats.ttest_rel(x, y)
+    signed_rank: Any = stats.wilcoxon(x, y)
     return Comparison(
         n=len(x),
         medians=(float(np.median(x)), float(np.median(y))),
@@ -77,7 +79,7 @@ def compare(first: ArrayLike, second: ArrayLike) -> Comparison:
         welch_p=float(welch.pvalue),
         paired_t=float(paired.statistic),
         paired_p=float(paired.pvalue),
-        signed_rank_p=float(stats.wilcoxon(x, y).pvalue),
+        signed_rank_p=float(signed_rank.pvalue),
         rank_sum_p=float(stats.mannwhitneyu(x, y).pvalue),
     )
 

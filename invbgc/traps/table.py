@@ -8,12 +8,16 @@ import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from invbgc.errors import InputError
 from invbgc.units import convert
+
+Table = Any
+"""A pandas.DataFrame. Its own type makes a union with Series of every selection, which no checker can follow."""
 
 FLUX_UNIT = "mmol m-2 d-1"
 """Unit of every flux of an element in a table; mass is in mg m-2 d-1."""
@@ -63,12 +67,12 @@ _FLUX_HEADER = re.compile(r"^\s*([A-Z][a-z]?)(_\w+)?\s*\((.+)\)\s*$")
 _NUMBERS = ("time", "depth", "latitude", "longitude", "year_published")
 
 
-def problems_table(rows: Sequence[Sequence[object]] = ()) -> pd.DataFrame:
+def problems_table(rows: Sequence[Sequence[object]] = ()) -> Table:
     """A table of problems from rows in the order of `PROBLEM_COLUMNS`."""
     return pd.DataFrame(list(rows), columns=list(PROBLEM_COLUMNS))
 
 
-def read_flux_profiles(path: str | Path) -> pd.DataFrame:
+def read_flux_profiles(path: str | Path) -> Table:
     """Read a comma-separated table of particle fluxes, one row for each trap.
 
     Columns are those of `COLUMNS`, of which `depth` and `profile` (or `station` and `start`) are needed, and fluxes in
@@ -123,7 +127,7 @@ def read_flux_profiles(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def to_amount(values: pd.Series, element: str, unit: str, where: str) -> pd.Series:
+def to_amount(values: Any, element: str, unit: str, where: str) -> Any:
     """Fluxes in mmol m-2 d-1, from amounts or masses of the element.
 
     Raises:
@@ -140,9 +144,9 @@ def to_amount(values: pd.Series, element: str, unit: str, where: str) -> pd.Seri
     return pd.Series(convert(numbers, mass, "mg m-2 d-1") / MOLAR_MASS[element], values.index)
 
 
-def _numbers(table: pd.DataFrame, name: str, where: str) -> pd.Series:
+def _numbers(table: Table, name: str, where: str) -> Any:
     cells = table[name]
-    numbers = pd.to_numeric(cells.where(cells != "", "nan"), errors="coerce")
+    numbers: Any = pd.to_numeric(cells.where(cells != "", "nan"), errors="coerce")
     wrong = numbers.isna() & ~cells.str.lower().isin(["", "nan", "na"])
     if wrong.any():
         row = table.loc[wrong].iloc[0]
@@ -150,10 +154,10 @@ def _numbers(table: pd.DataFrame, name: str, where: str) -> pd.Series:
     return numbers
 
 
-def _check_words(table: pd.DataFrame, where: str) -> None:
+def _check_words(table: Table, where: str) -> None:
     """Raise at the first cell that is no known word, no date, out of bounds, or an empty profile."""
 
-    def refuse(wrong: pd.Series, name: str, expected: str) -> None:
+    def refuse(wrong: Any, name: str, expected: str) -> None:
         if wrong.any():
             row = table[wrong].iloc[0]
             raise InputError(f"{where}, line {row['row']}, column '{name}': found '{row[name]}'; expected {expected}.")
@@ -172,7 +176,7 @@ def _check_words(table: pd.DataFrame, where: str) -> None:
     refuse(table["profile"].str.strip() == "", "profile", "a name")
 
 
-def usable(table: pd.DataFrame, elements: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def usable(table: Table, elements: Sequence[str]) -> tuple[Table, Table]:
     """The rows in which depth and every flux can be used, and the others with their reasons.
 
     Reasons are "missing depth", "missing flux", "not a number" (infinite), "negative flux", "below detection" (zero),
@@ -229,7 +233,7 @@ def usable(table: pd.DataFrame, elements: Sequence[str]) -> tuple[pd.DataFrame, 
     return table[~bad].copy(), problems_table(problems).sort_values("row", kind="stable", ignore_index=True)
 
 
-def _require_plausible(good: pd.DataFrame, elements: Sequence[str]) -> None:
+def _require_plausible(good: Table, elements: Sequence[str]) -> None:
     """Units are checked by magnitude: no ocean has a median flux a thousand times too large."""
     for name in elements:
         limits = TYPICAL_FLUX.get(name.split("_")[0])
@@ -243,7 +247,7 @@ def _require_plausible(good: pd.DataFrame, elements: Sequence[str]) -> None:
             )
 
 
-def _slipped(table: pd.DataFrame, elements: Sequence[str], sound: np.ndarray) -> dict[str, np.ndarray]:
+def _slipped(table: Table, elements: Sequence[str], sound: np.ndarray) -> dict[str, np.ndarray]:
     """Rows whose flux is off by about 1000 from the median of the table, and from the other fluxes of the row."""
     logs = pd.DataFrame({name: np.log10(table[name].where(sound)) for name in elements})
     logs = logs - logs.median()
