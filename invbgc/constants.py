@@ -15,6 +15,9 @@ SEAWATER_DENSITY_FACTOR = 1.0245
 CARBON_MOLAR_MASS = 12.0
 """g mol-1, the rounded value of Wang et al. (2023)."""
 
+MOLAR_MASS = {"C": 12.011, "N": 14.007, "P": 30.974, "Si": 28.085, "Ca": 40.078, "Fe": 55.845}
+"""g mol-1 of elements (IUPAC 2021, abridged), where the paper at hand does not round."""
+
 PGC_PER_MMOL = CARBON_MOLAR_MASS * 1e-18
 """Pg of carbon per mmol of carbon."""
 

@@ -412,3 +412,17 @@ def regular_edges(centres: Any, name: str) -> np.ndarray:
     if np.max(np.abs(np.diff(centres) - spacing)) > 1e-4 * abs(spacing):
         raise InputError(f"{name}: centres are not equally spaced, so edges cannot be inferred; give them.")
     return centres[0] + spacing * (np.arange(centres.size + 1) - 0.5)
+
+
+def unit_vectors(latitude: Any, longitude: Any) -> np.ndarray:
+    """Places on the unit sphere, (cos phi cos lambda, cos phi sin lambda, sin phi); distances between them are chords.
+
+    Args:
+        latitude: phi, degrees, any shape.
+        longitude: lambda, degrees, a shape that goes with it.
+
+    Returns:
+        [..., 3].
+    """
+    phi, lam = np.radians(latitude), np.radians(longitude)
+    return np.stack(np.broadcast_arrays(np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)), axis=-1)

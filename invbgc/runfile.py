@@ -180,7 +180,7 @@ class LaplaceSection(Section):
 
 
 class ErrorsSection(Section):
-    """The error model of sample, twin, ensemble and sensitivity: how far the misfit may rise above its minimum."""
+    """The error model of sample, twin and sensitivity: how far the misfit may rise. An ensemble takes [laplace]."""
 
     model: Literal["paper", "per_tracer", "structured"] = Field(
         default="structured",

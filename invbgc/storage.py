@@ -29,7 +29,7 @@ from jax.typing import ArrayLike
 from invbgc.chemistry.carbonate import co2_star
 from invbgc.chemistry.equilibrium import equilibrium_constants
 from invbgc.chemistry.gas_exchange import oxygen_saturation
-from invbgc.constants import SEAWATER_DENSITY_FACTOR
+from invbgc.constants import MOLAR_MASS, SEAWATER_DENSITY_FACTOR
 from invbgc.errors import InputError
 
 REDFIELD = 117.0
@@ -50,13 +50,10 @@ HORIZONS = (250.0, 1000.0, 2000.0)
 PUBLISHED_B_P = 1.46
 """Exponent of the phosphorus flux in the paper's model (Kriest et al. 2020)."""
 
-MOLAR_MASS = 12.011
-"""g mol-1 of carbon, the value of this theory's numbers."""
-
 PG_PER_UATM = 2.1324
 """Pg of carbon in the atmosphere per uatm of CO2; M_a of Tanioka et al. (2021), 1.7754e20 mol of air."""
 
-_PG_PER_MMOL = MOLAR_MASS * 1e-18
+_PG_PER_MMOL = MOLAR_MASS["C"] * 1e-18  # 12.011, the value of this theory's numbers
 _EXPONENTS = (-10.0, 20.0)
 _BISECTIONS = 60
 _NEWTON_STEPS = 20

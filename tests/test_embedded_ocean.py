@@ -166,7 +166,7 @@ def test_assembly_reproduces_the_reference_operator(shared_data):
     gsw = pytest.importorskip("gsw")
     path = shared_data / "circulation" / "reference_ocean_4deg.nc"
     if not path.is_file():
-        pytest.skip(f"{path} not found")
+        pytest.skip(f"no reference operator at {path}; the folder of real data lacks it")
     with xr.open_dataset(path) as file:
         file = file.load()
     ours = embedded_grid()

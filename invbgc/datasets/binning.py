@@ -8,7 +8,7 @@ from scipy.spatial import KDTree
 
 from invbgc.constants import EARTH_RADIUS
 from invbgc.errors import InputError
-from invbgc.grid import OceanGrid
+from invbgc.grid import OceanGrid, unit_vectors
 
 MINIMUM_FRACTION = 0.05
 """Part of a target box that valid source boxes must fill for their mean to be kept."""
@@ -213,13 +213,7 @@ def fill_gaps(field: np.ndarray, grid: OceanGrid) -> np.ndarray:
 
 def _nearest_labels(labels: np.ndarray, grid: OceanGrid) -> np.ndarray:
     """Labels [nz, ny, nx] with the unlabelled wet cells of each layer given that of the nearest labelled cell."""
-    latitude, longitude = np.radians(grid.latitude)[:, None], np.radians(grid.longitude)[None]
-    position = np.stack(
-        np.broadcast_arrays(
-            np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)
-        ),
-        axis=-1,
-    )
+    position = unit_vectors(grid.latitude[:, None], grid.longitude[None])
     filled = np.array(labels)
     for k, layer in enumerate(filled):
         known, wanted = layer != 0, grid.wet[k] & (layer == 0)

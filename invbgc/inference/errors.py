@@ -27,7 +27,7 @@ import xarray as xr
 
 from invbgc.constants import EARTH_RADIUS
 from invbgc.errors import InputError
-from invbgc.grid import OceanGrid
+from invbgc.grid import OceanGrid, unit_vectors
 from invbgc.inference.correlogram import effective_number
 from invbgc.inference.laplace import Scaling, count
 from invbgc.inference.posterior import Posterior
@@ -87,9 +87,8 @@ class SmoothFields:
 
     def _make(self, horizontal: float, vertical: float) -> np.ndarray:
         grid = self.grid
-        latitude, longitude = np.deg2rad(grid.wet_latitude), np.deg2rad(grid.wet_longitude)
-        sphere = [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)]
-        place = np.stack([*(EARTH_RADIUS / horizontal * part for part in sphere), grid.wet_depth / vertical], axis=1)
+        sphere = EARTH_RADIUS / horizontal * unit_vectors(grid.wet_latitude, grid.wet_longitude)
+        place = np.column_stack([sphere, grid.wet_depth / vertical])
         size = min(LANDMARKS, grid.n_wet)
         share = grid.volume / grid.volume.sum()
         chosen = np.random.default_rng(0).choice(grid.n_wet, size, replace=False, p=share)

@@ -91,8 +91,9 @@ class Importance:
 
     @property
     def standard_deviation(self) -> np.ndarray:
-        """Posterior standard deviation [p]."""
-        return np.sqrt(np.diag(self.covariance))
+        """Posterior standard deviation [p]; NaN where the weights are too poor for one."""
+        variance = np.diag(self.covariance)
+        return np.sqrt(np.where(variance > 0.0, variance, np.nan))
 
     def to_dataset(self) -> xr.Dataset:
         """Draws, weights and corrected moments."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invbgc.constants import EARTH_RADIUS
-from invbgc.grid import OceanGrid
+from invbgc.grid import OceanGrid, unit_vectors
 from invbgc.observations import TRACERS
 
 HORIZONTAL_SCALE = 1.5e6
@@ -53,8 +53,7 @@ def smooth_random_field(grid: OceanGrid, rng: np.random.Generator) -> np.ndarray
     A sum of random waves in the space of (position on the sphere, depth), whose wave numbers are Gaussian: its
     correlation is exp(-d^2/(2 L^2)) along chords, the random-feature form of a squared-exponential field.
     """
-    latitude, longitude = np.deg2rad(grid.wet_latitude), np.deg2rad(grid.wet_longitude)
-    sphere = np.stack([np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)])
+    sphere = unit_vectors(grid.wet_latitude, grid.wet_longitude).T
     position = np.vstack([sphere * EARTH_RADIUS / HORIZONTAL_SCALE, grid.wet_depth / VERTICAL_SCALE])
     waves = rng.normal(size=(WAVES, 4))
     phase = rng.uniform(0.0, 2.0 * np.pi, size=(WAVES, 1))

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from invbgc.constants import MOLAR_MASS
 from invbgc.errors import InputError
-from invbgc.traps.table import MOLAR_MASS, Table
+from invbgc.traps.table import Table
 
 HEADER = (
     *("cr", "dep", "yymmdd1", "yymmdd2", "decy1", "decy2", "lat1", "lat2", "long1", "long2"),

@@ -13,8 +13,9 @@ import xarray as xr
 from scipy.ndimage import label
 from scipy.spatial import KDTree
 
+from invbgc.constants import EARTH_RADIUS
 from invbgc.errors import InputError
-from invbgc.grid import OceanGrid
+from invbgc.grid import OceanGrid, unit_vectors
 from invbgc.traps.table import Table
 from invbgc.units import require_unit
 
@@ -39,7 +40,6 @@ TWILIGHT = (200.0, 1000.0)
 MAX_DISTANCE = 1000.0
 """km from a trap to the nearest water of the climatology; beyond, the trap is in no region."""
 
-_EARTH_RADIUS_KM = 6371.0
 _BASINS = {"atlantic": "Atlantic", "pacific": "Pacific", "indian": "Indian", "arctic": "Arctic"}
 
 
@@ -122,7 +122,7 @@ def basin_of(ocean: OceanGrid, latitude: np.ndarray, longitude: np.ndarray) -> n
         names[mask if mask.ndim == 2 else mask[0]] = name
     surface = ocean.wet[0] & (names != "")
     grid = np.meshgrid(ocean.latitude, ocean.longitude, indexing="ij")
-    _, nearest = KDTree(_on_sphere(grid[0][surface], grid[1][surface])).query(_on_sphere(latitude, longitude))
+    _, nearest = KDTree(unit_vectors(grid[0][surface], grid[1][surface])).query(unit_vectors(latitude, longitude))
     return names[surface][nearest]
 
 
@@ -142,17 +142,12 @@ def region_of(regions: xr.DataArray, latitude: Sequence[float], longitude: Seque
     names = regions.transpose("latitude", "longitude").to_numpy()
     water = names != ""
     grid = np.meshgrid(regions["latitude"], regions["longitude"], indexing="ij")
-    distance, nearest = KDTree(_on_sphere(grid[0][water], grid[1][water])).query(_on_sphere(*places[known].T))
+    distance, nearest = KDTree(unit_vectors(grid[0][water], grid[1][water])).query(unit_vectors(*places[known].T))
     found = names[water][nearest].astype(object)
-    found[2.0 * np.arcsin(np.minimum(0.5 * distance, 1.0)) * _EARTH_RADIUS_KM > MAX_DISTANCE] = ""
+    found[2.0 * np.arcsin(np.minimum(0.5 * distance, 1.0)) * EARTH_RADIUS > 1000.0 * MAX_DISTANCE] = ""
     result = np.full(len(places), "", dtype=object)
     result[known] = found
     return result.astype(str)
-
-
-def _on_sphere(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
-    phi, lam = np.radians(latitude), np.radians(longitude)
-    return np.column_stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])
 
 
 def region_statistics(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from invbgc.constants import MOLAR_MASS
 from invbgc.errors import InputError
 from invbgc.units import convert
 
@@ -21,9 +22,6 @@ Table = Any
 
 FLUX_UNIT = "mmol m-2 d-1"
 """Unit of every flux of an element in a table; mass is in mg m-2 d-1."""
-
-MOLAR_MASS = {"C": 12.011, "N": 14.007, "P": 30.974, "Si": 28.085, "Ca": 40.078, "Fe": 55.845}
-"""g mol-1 of the elements that tables may hold (IUPAC 2021, abridged)."""
 
 TYPICAL_FLUX = {"C": (0.03, 30.0), "N": (0.003, 5.0), "P": (1e-4, 0.3)}
 """mmol m-2 d-1: range of medians, over the traps of a file, in the upper 2000 m; outside, the unit is doubted."""
