@@ -181,8 +181,8 @@ def ratio_profile(
         for exponent in b_C:
             line = np.asarray(flux_ratio(z, exponent, b_P, surface_ratio, start))
             axes.plot(line, z, color=GREY, linewidth=0.9, zorder=1)
-            axes.annotate(f"{exponent:g}", (line[-1], z[-1]), ha="center", va="top", fontsize=7, color=GREY,
-                          xytext=(0, -2), textcoords="offset points")  # fmt: skip
+            axes.annotate(f"{exponent:g}", (line[-1], z[-1]), ha="center", va="top", rotation=90, fontsize=7,
+                          color=GREY, xytext=(0, -2), textcoords="offset points")  # fmt: skip
         names = np.array([str(name) or "elsewhere" for name in groups])
         for place, name in enumerate(dict.fromkeys(names)):
             here = names == name
