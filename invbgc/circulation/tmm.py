@@ -17,7 +17,6 @@ with a free surface may fail the audit, since they keep a uniform tracer only to
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ import scipy.sparse as sparse
 from invbgc.circulation.core import Circulation
 from invbgc.circulation.detect import candidate_positions, cell_edges, detect_circulation, grid_with_volume
 from invbgc.circulation.matlab import read_mat
+from invbgc.circulation.periodic import PeriodicTransport, annual_mean
 from invbgc.circulation.petsc import read_petsc_matrix
 from invbgc.errors import InputError
 from invbgc.grid import OceanGrid
@@ -34,77 +34,6 @@ from invbgc.sources.registry import get_source
 
 PROPAGATOR_TOLERANCE = 1e-3
 """How near the row sums of a matrix must be to one (propagator) or, times a second, to zero (tendency)."""
-
-
-@dataclass(frozen=True, eq=False)
-class PeriodicTransport:
-    """The matrices of a year as the transport matrix method uses them.
-
-    Args:
-        grid: the ocean grid.
-        explicit: A_exp of every month (or one annual mean), [n_wet, n_wet] s-1, dC/dt = A_exp C, house order.
-        implicit: A_i of every month, [n_wet, n_wet], propagators over `implicit_step`, house order.
-        implicit_step: s.
-        attrs: provenance.
-    """
-
-    grid: OceanGrid
-    explicit: tuple[sparse.csr_array, ...]
-    implicit: tuple[sparse.csr_array, ...]
-    implicit_step: float
-    attrs: dict
-
-    def weights(self, time: float) -> tuple[int, int, float]:
-        """Linear interpolation between the middles of the months, (m - 1/2) / 12 of a year.
-
-        Args:
-            time: years; only the fraction counts.
-
-        Returns:
-            two months counted from zero, and the weight of the first.
-        """
-        number = len(self.explicit)
-        place = (time % 1.0) * number - 0.5
-        first = int(np.floor(place))
-        return first % number, (first + 1) % number, 1.0 - (place - first)
-
-    def step(self, tracer: np.ndarray, time: float, time_step: float, source: np.ndarray | float = 0.0) -> np.ndarray:
-        """One step c(n+1) = A_i^m (c(n) + dt A_exp c(n) + dt q), with dt = m `implicit_step`.
-
-        Args:
-            tracer: [n_wet], or [n_wet, k].
-            time: start of the step, years.
-            time_step: dt, s.
-            source: q, per s, shape of the tracer.
-
-        Returns:
-            the tracer after the step.
-
-        Raises:
-            InputError: the step is not a multiple of `implicit_step`.
-        """
-        repeats = round(time_step / self.implicit_step)
-        if repeats < 1 or abs(repeats * self.implicit_step - time_step) > 1e-6 * time_step:
-            raise InputError(f"time step {time_step} s: expected a multiple of {self.implicit_step} s, that of A_i.")
-        one, two, weight = self.weights(time)
-        tendency = weight * (self.explicit[one] @ tracer) + (1.0 - weight) * (self.explicit[two] @ tracer)
-        result = np.asarray(tracer + time_step * (tendency + source))
-        for _ in range(repeats):
-            result = np.asarray(weight * (self.implicit[one] @ result) + (1.0 - weight) * (self.implicit[two] @ result))
-        return result
-
-    def annual_mean(self) -> sparse.csr_array:
-        """The annual mean tendency, mean(A_exp) + mean(A_i - I) / implicit_step, [n_wet, n_wet] s-1, dC/dt = A C."""
-        return _annual_mean(self.explicit, self.implicit, self.implicit_step)
-
-
-def _annual_mean(explicit: tuple, implicit: tuple, step: float) -> sparse.csr_array:
-    total = explicit[0] / len(explicit)
-    for matrix in explicit[1:]:
-        total = total + matrix / len(explicit)
-    for matrix in implicit:
-        total = total + (matrix - sparse.eye_array(matrix.shape[0], format="csr")) / (step * len(implicit))
-    return sparse.csr_array(total)
 
 
 def read_tmm(
@@ -148,7 +77,7 @@ def _read(
     boxes = _boxes(folder, content, config)
     grid, positions = _grid(folder, content, boxes)
     explicit, implicit, step = _matrices(folder, config, content, time_step, annual, grid.n_wet)
-    mean = _annual_mean(explicit, implicit, step)
+    mean = annual_mean(explicit, implicit, step)
     months = f"{len(explicit)} explicit and {len(implicit)} implicit matrices, step {step:g} s"
     attrs = {
         "source": f"{folder.name} ({months})",
