@@ -52,6 +52,8 @@ class Stage:
             "uniform"; None where the inventory is held firmly.
         weights: [n_wet] box volumes, the weights of the residual norm.
         tolerance: step size, mmol m-3, at which Newton's method has converged.
+        scales: typical concentration of each tracer over that of the others, by which residuals are compared; all
+            alike where None.
     """
 
     name: str
@@ -65,6 +67,13 @@ class Stage:
     relaxed_source: RelaxedSourceFunction | None = None
     tolerance: float = 1e-7
     weak: Literal["proportional", "uniform"] | None = None
+    scales: tuple[float, ...] | None = None
+
+    @property
+    def residual_weights(self) -> jax.Array:
+        """Weights of the residual norm, [len(tracers) * n_wet]."""
+        scales = self.scales or (1.0,) * len(self.tracers)
+        return jnp.concatenate([self.weights / scale for scale in scales])
 
     def split(self, stacked) -> dict[str, jax.Array]:
         """Dictionary tracer -> [n_wet] of a stacked vector."""
@@ -147,7 +156,7 @@ def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, St
             stage.system,
             lambda u: transport(u) - stage.stacked_source(u, upstream, x, softness),
             lambda u: stage.matrix_coefficients(u, upstream, x, softness),
-            stage.weights,
+            stage.residual_weights,
             start,
             stage.tolerance,
             replaces,
@@ -196,18 +205,21 @@ def _no_tangent(value):
     return jnp.zeros_like(value) if floating else jnp.zeros(value.shape, jax.dtypes.float0)
 
 
-def steady_state(stages: Sequence[Stage], x, guess: Fields | None = None) -> tuple[dict[str, jax.Array], dict]:
+def steady_state(
+    stages: Sequence[Stage], x, guess: Fields | None = None, given: Fields | None = None
+) -> tuple[dict[str, jax.Array], dict]:
     """Steady state of all tracers of a staged model.
 
     Args:
         stages: in order; each depends on those before it.
         x: parameters, an array [p] or any pytree the sources understand.
         guess: concentrations to start nonlinear stages from; the stages' own first guess where absent.
+        given: tracers of stages that are left out of `stages`, because they are known.
 
     Returns:
         Dictionaries tracer -> [n_wet] mmol m-3 and stage name -> `StageInfo`.
     """
-    fields: dict[str, jax.Array] = {}
+    fields: dict[str, jax.Array] = dict(given or {})
     info: dict[str, StageInfo] = {}
     for stage in stages:
         start = stage.start

@@ -28,6 +28,7 @@ from invbgc.errors import ConvergenceError
 from invbgc.linalg.backend import Factor, find_backend
 from invbgc.linalg.inventory import Inventory
 from invbgc.linalg.krylov import ENDS, gmres
+from invbgc.linalg.low_rank import LowRankFactor, LowRankSum
 from invbgc.linalg.memory import FactorMemory
 
 LOG = logging.getLogger("invbgc")
@@ -91,6 +92,11 @@ class SparseOperator(abc.ABC):
     @property
     def inventory(self) -> Inventory | None:
         """What the matrices conserve but for a weak restoring; None where every unknown is held firmly."""
+        return None
+
+    @property
+    def low_rank(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """U and V [size, k] of a constant term U V^T of A(c) that its values leave out; None where there is none."""
         return None
 
     @abc.abstractmethod
@@ -256,8 +262,13 @@ class SparseSystem:
         matrix, norm = self._matrix(token)
         self._make_room(token)
         self._rented.pop(token, None)
-        held = matrix if self._inventory is None else _with_diagonal(matrix, self._inventory.hold)
-        self._live[token] = _Live(self._analysis.factor(held.data), matrix, norm)
+        low_rank = self.operator.low_rank
+        if low_rank is None:
+            held = matrix if self._inventory is None else _with_diagonal(matrix, self._inventory.hold)
+            factor = self._analysis.factor(held.data)
+        else:
+            factor = LowRankFactor(self._analysis.factor(matrix.sparse.data), *low_rank)
+        self._live[token] = _Live(factor, matrix, norm)
         self._factor_bytes = self._live[token].factor.bytes
         self.counters.factorisations += 1
         self.counters.factor_seconds += time.perf_counter() - start
@@ -288,7 +299,9 @@ class SparseSystem:
         if not np.isfinite(values).all():
             raise ConvergenceError(f"{self.name}: the matrix holds values that are not finite")
         matrix = sp.csr_array((values, self._pattern.indices, self._pattern.indptr), shape=self._pattern.shape)
-        return matrix, float(abs(matrix).sum(axis=1).max())
+        norm = float(abs(matrix).sum(axis=1).max())
+        low_rank = self.operator.low_rank
+        return (matrix if low_rank is None else LowRankSum(matrix, *low_rank)), norm
 
     def solve(
         self, token: int, rhs: np.ndarray, transposed: bool = False, tolerance: float = KRYLOV_TOLERANCE
