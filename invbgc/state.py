@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 if TYPE_CHECKING:
-    from invbgc.models.pco.model import PCOModel
+    from invbgc.models.contract import SteadyModel
 
 #: Long name and unit of the fields a state can hold.
 FIELD_ATTRIBUTES = {
@@ -47,7 +47,7 @@ class State:
         fields: tracer -> [n_wet] mmol m-3.
     """
 
-    model: "PCOModel"
+    model: "SteadyModel"
     x: np.ndarray
     parameters: Mapping[str, float]
     fields: Mapping[str, jax.Array]

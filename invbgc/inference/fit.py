@@ -521,11 +521,12 @@ def result_fields(posterior: Posterior, state: State) -> xr.Dataset:
         state: a steady state of its model.
 
     Returns:
-        ``model_X`` and ``observed_X`` in mmol m-3 for every observed tracer X, volume m3, area m2, ``poc_export`` and
-        ``pic_export`` in mol m-2 yr-1 at the base of the euphotic zone; constants of the forcing as attributes.
+        ``model_X`` and ``observed_X`` in mmol m-3 for every observed tracer X, volume m3, area m2, ``poc_export`` (and
+        ``pic_export``, where the model has calcite) in mol m-2 yr-1 at the base of the euphotic zone; constants of the
+        forcing as attributes.
     """
     model, grid = posterior.model, posterior.model.grid
-    base = model.options.euphotic_layers
+    base = model.euphotic_layers
     observable = state.observable
     variables: dict[str, xr.DataArray] = {}
     for tracer in posterior.observations.tracers:
@@ -533,7 +534,8 @@ def result_fields(posterior: Posterior, state: State) -> xr.Dataset:
         variables[f"model_{tracer}"] = grid.unpack(observable[tracer], attrs=attributes)
     variables["volume"] = grid.unpack(grid.volume, attrs={"standard_name": "ocean_volume", "units": "m3"})
     variables["area"] = grid.unpack_surface(grid.surface_area, attrs={"standard_name": "cell_area", "units": "m2"})
-    for pool in ("poc", "pic"):
+    fluxes = [pool for pool in ("poc", "pic") if f"{pool}_flux" in state.diagnostics]
+    for pool in fluxes:
         # The flux is per open area below the layer; on coarsened grids part of a column's floor may be closed.
         open_share = (grid.to_columns(grid.area_below) / grid.surface_area)[base - 1]
         flux = np.asarray(state.diagnostics[f"{pool}_flux"])[base] * open_share * 1e-3 * YEAR

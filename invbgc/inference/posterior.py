@@ -25,7 +25,7 @@ import numpy as np
 from invbgc.errors import ConvergenceError, InputError
 from invbgc.grid import OceanGrid
 from invbgc.inference.programs import Data, Programs, Scale, UnknownScale, scale_slope, scaled
-from invbgc.models.pco.model import PCOModel
+from invbgc.models.contract import SteadyModel
 from invbgc.observations import Observations
 from invbgc.state import State
 from invbgc.steady import StageInfo, steady_state
@@ -80,7 +80,7 @@ class Posterior:
 
     def __init__(
         self,
-        model: PCOModel,
+        model: SteadyModel,
         observations: Observations,
         scales: Mapping[str, Scale] | None = None,
         prior_factor: float = 1.0,
@@ -432,7 +432,7 @@ def _interruptible(function, *arguments):
 class _Meter:
     """Difference of the model's counters, and the seconds, across a block of code."""
 
-    def __init__(self, model: PCOModel):
+    def __init__(self, model: SteadyModel):
         self._model = model
         self.stats: dict = {}
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from invbgc.models.pco.model import PCOModel
+from invbgc.models.contract import SteadyModel
 from invbgc.observations import TracerObservations, misfit
 from invbgc.steady import Stage
 
@@ -77,7 +77,7 @@ class Programs:
         model: the model.
     """
 
-    model: PCOModel
+    model: SteadyModel
 
     def misfits(self, fields: Fields, data: Data) -> dict[str, jax.Array]:
         """Misfit q of every tracer, before its scale."""

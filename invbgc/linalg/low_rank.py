@@ -30,9 +30,9 @@ class LowRankSum:
         return self.sparse @ x + self.left @ (self.right.T @ x)
 
     @property
-    def T(self) -> "LowRankSum":  # noqa: N802  (the name that arrays have)
+    def T(self) -> "LowRankSum":
         """A^T + V U^T."""
-        return LowRankSum(self.sparse.T, self.right, self.left)
+        return LowRankSum(sp.csr_array(self.sparse.T), self.right, self.left)
 
 
 class LowRankFactor(Factor):

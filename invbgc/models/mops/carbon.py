@@ -140,7 +140,9 @@ def carbon_sources(env: Environment, tracers, rates: CoreRates, p, names=CARBON)
         result["DOC"] = made - _decay(env, tracers, rates, "DOC", rates.dop_decay)
     if "POC" in names:
         made = (1.0 - sig) * waste + (1.0 - chi) * excess
-        result["POC"] = made - _decay(env, tracers, rates, "POC", rates.det_decay) + poc_sinking(env, tracers, rates, p).source
+        result["POC"] = (
+            made - _decay(env, tracers, rates, "POC", rates.det_decay) + poc_sinking(env, tracers, rates, p).source
+        )
     if "DIC" in names:
         respired = sum(respiration(env, tracers, rates).values())
         result["DIC"] = r_Z * b.excretion - r_Y * b.uptake + respired

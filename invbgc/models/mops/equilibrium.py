@@ -104,9 +104,7 @@ class _Meter:
 
     def result(self, result: YearResult, drift: float) -> Equilibrium:
         seconds = time.perf_counter() - self.began
-        return Equilibrium(
-            result.state, result.mean, drift, self.years, self.products, seconds, tuple(self.history)
-        )
+        return Equilibrium(result.state, result.mean, drift, self.years, self.products, seconds, tuple(self.history))
 
 
 def integrate(
@@ -259,7 +257,7 @@ def newton_krylov(
 
 
 def _inverse_of_steady(model: MopsModel, mean: jax.Array, x) -> Callable[[np.ndarray], np.ndarray]:
-    """r -> -r - (tau A)^-1 r for columns [7, nz, n_columns], with A of the steady core at an annual mean."""
+    """R -> -r - (tau A)^-1 r for columns [7, nz, n_columns], with A of the steady core at an annual mean."""
     stage, system, grid = model.stages[0], model.systems["core"], model.grid
     fields = wet_fields(model, mean)
     stacked = jnp.concatenate([fields[name] for name in CORE])

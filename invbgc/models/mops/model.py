@@ -26,6 +26,9 @@ from invbgc.steady import Stage, steady_state
 TRACERS = (*CORE, *carbon.CARBON)
 """Tracers of the model; alkalinity is prescribed, because nothing in MOPS changes it."""
 
+RATES = "rates"
+"""Name under which the rates of a known core are handed to the stages of carbon, which would make them again."""
+
 START = {"PHY": 0.01, "ZOO": 0.01, "PHYC": 1.17, "ZOOC": 1.17, "PO4": 2.17, "DIN": 31.23, "O2": 300.0, "DIC": 2251.0}
 """Uniform initial concentrations, mmol m-3, those published but for plankton, whose 1e-4 is the cut below which nothing
 grows; other organic pools start with 1e-4 mmol P m-3 and 117 times that of carbon."""
@@ -88,10 +91,12 @@ class MopsModel:
 
     def columns(self, fields: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Wet vectors as water columns, tracer -> [nz, n_columns]."""
-        return {name: self.grid.to_columns(field) for name, field in fields.items()}
+        return {name: self.grid.to_columns(field) for name, field in fields.items() if name in TRACERS}
 
-    def rates(self, fields: Mapping[str, jax.Array], x) -> CoreRates:
-        """All that happens in the core, for wet vectors; see `core_rates`."""
+    def rates(self, fields: Mapping[str, Any], x) -> CoreRates:
+        """All that happens in the core, for wet vectors; see `core_rates`. Rates known already are in `fields[RATES]`."""
+        if RATES in fields:
+            return fields[RATES]
         env = self.environment
         return core_rates(env, self.columns({name: fields[name] for name in CORE}), env.seasons, self.values(x))
 
@@ -139,14 +144,12 @@ class MopsModel:
         return core_jacobian(lambda u: self._core_columns(u, x), stacked, self.environment.layers)
 
     def _poc_coefficients(self, own, upstream, x):
-        """d and g of `SinkingOperator` by two products: one for every other layer."""
+        """D and g of `SinkingOperator` by two products: one for every other layer."""
         grid = self.grid
         even = jnp.arange(grid.n_layers)[:, None] % 2 == 0
 
         def source(poc):
-            return grid.to_columns(
-                self.carbon_source("POC", {"POC": grid.from_columns(poc)}, upstream, x)["POC"]
-            )
+            return grid.to_columns(self.carbon_source("POC", {"POC": grid.from_columns(poc)}, upstream, x)["POC"])
 
         here = grid.to_columns(own["POC"])
         push = jax.linearize(source, here)[1]
@@ -217,13 +220,28 @@ class MopsModel:
 
     @cached_property
     def organic(self) -> Callable:
-        """The compiled chain of organic carbon: (core, parameter values) -> core and pools, and how they were solved."""
-        return jax.jit(lambda core, p: steady_state(self.stages[1:-1], p, given=core))
+        """Compiled organic carbon: (core, parameter values) -> core, its rates and the pools, and how they were solved."""
+
+        def solve(core, p):
+            return steady_state(self.stages[1:-1], p, given={**core, RATES: self.rates(core, p)})
+
+        return jax.jit(solve)
 
     @cached_property
     def dissolved(self) -> Callable:
-        """Compiled DIC: (core and pools, values with `pCO2`) -> all tracers, and how they were solved."""
-        return jax.jit(lambda fields, p: steady_state(self.stages[-1:], p, given=fields))
+        """Compiled DIC: (what `organic` gave, values with `pCO2`) -> all tracers, and how they were solved."""
+
+        def solve(fields, p):
+            known = fields if RATES in fields else {**fields, RATES: self.rates(fields, p)}
+            found, info = steady_state(self.stages[-1:], p, given=known)
+            return {name: found[name] for name in TRACERS}, info
+
+        return jax.jit(solve)
+
+    @property
+    def euphotic_layers(self) -> int:
+        """Layers in which plankton grows."""
+        return self.environment.layers
 
     @property
     def counters(self) -> Counters:

@@ -133,6 +133,11 @@ class PCOModel:
         return jax.jit(self._diagnose)
 
     @property
+    def euphotic_layers(self) -> int:
+        """Layers in which organic matter is produced."""
+        return self.options.euphotic_layers
+
+    @property
     def counters(self) -> Counters:
         """Cost of all sparse solves so far."""
         return sum((system.counters for system in self.systems.values()), Counters())

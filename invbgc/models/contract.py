@@ -1,0 +1,60 @@
+"""What a tracer model must offer to be fitted, sampled and saved; `PCOModel` and `MopsModel` do."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from invbgc.circulation.core import Circulation
+from invbgc.datasets.forcing import Forcing
+from invbgc.grid import OceanGrid
+from invbgc.linalg.system import Counters, SparseSystem
+from invbgc.parameters import ParameterTable
+from invbgc.steady import Stage
+
+
+class SteadyModel(Protocol):
+    """A model whose steady state is found stage by stage.
+
+    Attributes:
+        circulation, grid, forcing, options: what it was made of.
+        table: its parameters.
+        stages: equations, in the order in which they are solved.
+        systems: name -> sparse matrices of the stages.
+    """
+
+    circulation: Circulation
+    grid: OceanGrid
+    forcing: Forcing
+    options: Any
+    table: ParameterTable
+    stages: tuple[Stage, ...]
+    systems: dict[str, SparseSystem]
+
+    @property
+    def euphotic_layers(self) -> int:
+        """Layers in which organic matter is produced; exports are those of their base."""
+        ...
+
+    @property
+    def counters(self) -> Counters:
+        """Cost of all sparse solves so far."""
+        ...
+
+    @property
+    def steady(self) -> Callable:
+        """Compiled: (x, guess) -> tracers and how each stage was solved."""
+        ...
+
+    def observable(self, fields: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """What observations measure, tracer -> [n_wet] mmol m-3."""
+        ...
+
+    def diagnose(self, fields: Mapping[str, jax.Array], x: Any) -> dict[str, jax.Array]:
+        """Rates and fluxes of a state, with `poc_flux` [nz + 1, n_columns] mmol m-2 s-1 among them."""
+        ...
+
+    def admissible(self, x: np.ndarray) -> str | None:
+        """Why parameters lie outside the model's meaning, or None."""
+        ...
