@@ -3,6 +3,7 @@
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,8 @@ def solved_once(posterior: Posterior, x: np.ndarray, *name: object) -> State:
         state = posterior.simulate(x)
         if path is not None:
             whole = path.with_suffix(f".{os.getpid()}.npz")
-            np.savez(whole, **{key: np.asarray(part) for key, part in state.fields.items()})
+            arrays: dict[str, Any] = {key: np.asarray(part) for key, part in state.fields.items()}
+            np.savez(whole, **arrays)
             whole.replace(path)
         return state
     with np.load(path) as stored:
