@@ -1,6 +1,7 @@
 """Fixtures shared by all tests, and how JAX compiles in all processes of a test run: quickly, and into one cache."""
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -17,6 +18,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
+if "INVBGC_TESTS_STATES" not in os.environ:
+    # Steady states that one worker has solved are read by the others, in this run only.
+    states = tempfile.mkdtemp(prefix="invbgc-states-")
+    atexit.register(shutil.rmtree, states, ignore_errors=True)
+    os.environ["INVBGC_TESTS_STATES"] = states
+
 if "XLA_FLAGS" not in os.environ:
     # Compiling takes most of the time of the tests, and programs for small oceans gain little from being optimised.
     # XLA aborts at a flag that it does not know. Where the variable is set, to "" say, tests compile as users do.
@@ -27,6 +34,10 @@ if "XLA_FLAGS" not in os.environ:
 
 import invbgc  # noqa: F401  (switches on double precision before any test makes an array)
 
+# Tracing makes very many small objects that refer to each other: looking for garbage among them took a tenth of the
+# time of the tests.
+gc.set_threshold(20_000, 10, 10)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -36,6 +47,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set INVBGC_SHARED_DATA to the folder that holds it")
     return folder
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports with captions alone: maps, sections and pixels take nearly all of their time.
+
+    They are drawn in full where the report is what is tested, and in the tests of the carbon commands.
+    """
+    from invbgc import markup
+    from invbgc.plots import maps, sections
+
+    monkeypatch.setattr(markup, "image", lambda figure, caption, narrow=False: f"<p>{caption}</p>")
+    monkeypatch.setattr(maps, "compare_maps", lambda *arguments: None)
+    monkeypatch.setattr(sections, "compare_sections", lambda *arguments: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -32,8 +32,8 @@ def prepared_once(prepare):
 def folder(tmp_path_factory):
     """A fit of two evaluations on a few boxes, with everything that the commands say of it.
 
-    Export prepares its model; the others are handed the same. Only the last command draws figures and report, which
-    show what all have found.
+    The fit prepares its model; the commands are handed the same, which is compiled once. Only the last command draws
+    figures and report, which show what all have found.
     """
     path = tmp_path_factory.mktemp("carbon")
     observed = {"DIC": (1950.0, 130.0), "ALK": (2300.0, 30.0), "O2": (280.0, -60.0), "DOC": (70.0, -12.0)}
@@ -44,7 +44,6 @@ def folder(tmp_path_factory):
     )
     none = invoke("export", path / "run.toml")
     assert none.exit_code == 2 and "run 'invbgc fit' with this run file first" in none.stderr
-    run.fit(read_run(path / "run.toml"))
     grid = load_circulation("few_box").grid
     depth = np.where(grid.wet[0], 100.0, np.nan)
     axes = ("latitude", "longitude")
@@ -57,6 +56,7 @@ def folder(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "prepare", prepared_once(run.prepare))
+        run.fit(read_run(path / "run.toml"))
         with pytest.MonkeyPatch.context() as undrawn:
             undrawn.setattr(carbon_report, "figures", lambda tables: {})
             undrawn.setattr(run, "write_report", lambda result: result)

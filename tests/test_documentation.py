@@ -36,7 +36,7 @@ def python_of(page: Path) -> str:
 
 
 @pytest.fixture
-def small_ocean(monkeypatch, tmp_path):
+def small_ocean(monkeypatch, tmp_path, without_pictures):
     """The embedded ocean and its data stand for 22 boxes with observations by formula; files go to a scratch folder."""
     load_circulation = ib.load_circulation
     few_box = load_circulation("few_box")
@@ -87,7 +87,9 @@ def test_notebook_of_traps_runs_and_is_stored_with_figures(shared_data, monkeypa
     build = load_build()
     assert build.TRAPS_NOTEBOOK.read_text(encoding="utf-8").count('"image/png"') == 4
     monkeypatch.setenv("BATS_FLUX_FILE", str(shared_data / "bats" / "bats_flux_v003.txt"))
-    build.execute_notebook(build.TRAPS_NOTEBOOK, save=False)
+    # A test of its own asks whether the sampler finds the truth.
+    fewer = {"draws=500, warmup=500": "draws=100, warmup=100"}
+    build.execute_notebook(build.TRAPS_NOTEBOOK, save=False, shorter=fewer)
 
 
 def test_public_names_exist_and_are_listed_once():

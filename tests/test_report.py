@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from tiny_result import tiny_result
 
-from invbgc import markup, summary
+from invbgc import summary
 from invbgc.errors import InputError
 from invbgc.report import build_report, write_report
 
@@ -40,12 +40,6 @@ class Checker(HTMLParser):
 @pytest.fixture(scope="module")
 def text() -> str:
     return build_report(tiny_result())
-
-
-@pytest.fixture
-def without_pictures(monkeypatch):
-    """Leave out the pixels, which take most of the time."""
-    monkeypatch.setattr(markup, "image", lambda figure, caption, narrow=False: f"<p>{caption}</p>")
 
 
 def test_well_formed_and_self_contained(text):

@@ -1,5 +1,7 @@
 """The quoted numbers: equal to the diagnostics they stand for, with exact gradients and true error bars."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from invbgc.datasets.idealised import idealised_forcing
 from invbgc.diagnostics.export import carbon_export, flux_at_depth
 from invbgc.diagnostics.places import at_stations, zonal_bands
-from invbgc.diagnostics.scalars import carbon_scalars, scalar_table
+from invbgc.diagnostics.scalars import Scalars, carbon_scalars, scalar_table
 from invbgc.diagnostics.sequestration import sequestration
 from invbgc.errors import InputError
 from invbgc.inference.fit import fit
@@ -23,13 +25,17 @@ FREE = ("sigma_P", "alpha", "sigma_C", "b_C", "kappa_dC", "r_O2C")
 OPTIONS = {"paper": PCOOptions(), "labile": PCOOptions(labile="satellite_residual", labile_fraction=0.05)}
 
 
-def twin(circulation: str, options: PCOOptions) -> Posterior:
-    """A posterior of six free parameters on a toy ocean, observed everywhere with 5 per cent of noise."""
+@cache
+def twin(circulation: str, options: str) -> tuple[Posterior, Scalars]:
+    """A posterior of six free parameters on a toy ocean, observed everywhere with 5 per cent of noise; its scalars.
+
+    Made once for all tests: compiling takes most of their time.
+    """
     ocean = CIRCULATIONS[circulation]()
     forcing = idealised_forcing(ocean.grid)
     published = pco_parameters("published")
     table = published.freeze([name for name in published.names if name not in FREE])
-    model = PCOModel(ocean, forcing, options, table, "superlu")
+    model = PCOModel(ocean, forcing, OPTIONS[options], table, "superlu")
     placeholder = Observations.from_fields({"DIP": forcing.phosphate}, ocean.grid)
     observable = Posterior(model, placeholder).simulate(table.to_vector()).observable
     boxes = dict.fromkeys(TRACERS, np.arange(ocean.grid.n_wet))
@@ -37,15 +43,14 @@ def twin(circulation: str, options: PCOOptions) -> Posterior:
     fields = {tracer: np.full(ocean.grid.n_wet, np.nan) for tracer in TRACERS}
     for tracer, data in made.items():
         fields[tracer][data.index] = data.noisy
-    return Posterior(model, Observations.from_fields(fields, ocean.grid))
+    return Posterior(model, Observations.from_fields(fields, ocean.grid)), carbon_scalars(model)
 
 
 @pytest.fixture(scope="module", params=[("few_box", "labile"), ("random_ocean_2x3", "paper")])
 def case(request):
-    circulation, options = request.param
-    posterior = twin(circulation, OPTIONS[options])
+    posterior, scalars = twin(*request.param)
     x = posterior.x0 + 0.05 * np.cos(np.arange(len(posterior.x0)))
-    return posterior, posterior.value(x), carbon_scalars(posterior.model)
+    return posterior, posterior.value(x), scalars
 
 
 def test_scalars_are_those_of_the_diagnostics(case):
@@ -85,11 +90,10 @@ def test_gradients_are_those_of_differences(case):
 
 
 def test_error_bars_are_those_of_draws():
-    posterior = twin("few_box", OPTIONS["paper"])
+    posterior, scalars = twin("few_box", "labile")
     found = fit(posterior, progress=lambda line: None)
     assert found.converged
     approximation = laplace(found, scaling="all")
-    scalars = carbon_scalars(posterior.model)
     evaluation = posterior.value(found.x)
     table = scalar_table(posterior, evaluation, scalars, [approximation])
     expected = np.sqrt(np.einsum("ij,jk,ik->i", table["gradient"], approximation.covariance, table["gradient"]))

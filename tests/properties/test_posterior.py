@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from benchmarks.joint import JointPosterior
-from invbgc.datasets.idealised import idealised_forcing
 from invbgc.diagnostics.budgets import budgets
 from invbgc.errors import ConvergenceError
 from invbgc.inference.posterior import Posterior
 from invbgc.inference.programs import UnknownScale
 from invbgc.inference.twin import synthetic_observations
 from invbgc.linalg.backend import available_backends
-from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
+from invbgc.linalg.memory import FactorMemory
+from invbgc.linalg.system import Counters
+from invbgc.models.pco import PCOModel, PCOOptions
 from invbgc.observations import TRACERS, Observations
 from invbgc.verify import hessian_symmetry, taylor_test, tendency_residuals
-from tests.properties.cases import CIRCULATIONS
+from tests.oceans import solved_once, toy_model
 
 OPTIONS = {
     "paper": PCOOptions(),
@@ -31,7 +32,7 @@ OPTIONS = {
 
 CASES = [
     ("few_box", "paper"),
-    ("few_box", "labile"),
+    ("random_ocean_2x3", "labile"),
     ("column", "modelled_phosphate_exact_sinking_ocmip2"),
     ("random_ocean_2x3", "released"),
 ]
@@ -39,18 +40,17 @@ CASES = [
 
 def make_posterior(circulation: str, options: str, backend: str = "superlu") -> tuple[Posterior, np.ndarray]:
     """Posterior of a toy ocean observed as the model itself with noise, and a point away from the optimum."""
-    ocean = CIRCULATIONS[circulation]()
-    forcing = idealised_forcing(ocean.grid)
-    model = PCOModel(ocean, forcing, OPTIONS[options], pco_parameters("published"), backend)
-    everywhere = Observations.from_fields({"DIP": forcing.phosphate}, ocean.grid)
-    truth = model.table.to_vector()
-    observable = Posterior(model, everywhere).simulate(truth).observable
-    boxes = np.arange(ocean.grid.n_wet)
-    made = synthetic_observations(observable, dict.fromkeys(TRACERS, boxes), ocean.grid, 0.02, 0.0, seed=1)
-    fields = {tracer: np.full(ocean.grid.n_wet, np.nan) for tracer in TRACERS}
+    model = toy_model(circulation, OPTIONS[options])
+    if backend != "superlu":
+        model = PCOModel(model.circulation, model.forcing, model.options, model.table, backend)
+    grid, truth = model.grid, model.table.to_vector()
+    everywhere = Posterior(model, Observations.from_fields({"DIP": model.forcing.phosphate}, grid))
+    state, boxes = solved_once(everywhere, truth, circulation, OPTIONS[options]), np.arange(grid.n_wet)
+    made = synthetic_observations(state.observable, dict.fromkeys(TRACERS, boxes), grid, 0.02, 0.0, seed=1)
+    fields = {tracer: np.full(grid.n_wet, np.nan) for tracer in TRACERS}
     for tracer, data in made.items():
         fields[tracer][data.index] = data.noisy
-    return Posterior(model, Observations.from_fields(fields, ocean.grid)), truth + 0.03 * np.cos(np.arange(len(truth)))
+    return Posterior(model, Observations.from_fields(fields, grid)), truth + 0.03 * np.cos(np.arange(len(truth)))
 
 
 made = cache(make_posterior)
@@ -184,20 +184,30 @@ def test_backends_agree(few_box, backend):
     ("name", "backend"), [*(("few_box", name) for name in available_backends()), ("embedded_8deg", "auto")]
 )
 def test_single_precision_factors_change_nothing(monkeypatch, name, backend):
-    """The phosphorus loop of large oceans is factored in single precision; here that of small ones is."""
+    """The phosphorus loop of large oceans is factored in single precision; here that of small ones is.
+
+    The compiled model is used for both, with the loop of a model that counts as large in the place of its own.
+    """
     arguments = (name, "paper") if backend == "superlu" else (name, "paper", backend)
-    double, x = made(*arguments)
-    monkeypatch.setattr("invbgc.models.pco.model.SINGLE_ABOVE", 0)
-    single, _ = make_posterior(name, "paper", backend)
+    posterior, x = made(*arguments)
+    model, evaluate = posterior.model, posterior.value_grad_hess if name == "few_box" else posterior.value_grad
     parts = ("gradient", "hessian") if name == "few_box" else ("gradient",)
-    expected, found = (
-        item.value_grad_hess(x) if "hessian" in parts else item.value_grad(x) for item in (double, single)
-    )
+    expected = evaluate(x)
+    monkeypatch.setattr("invbgc.models.pco.model.SINGLE_ABOVE", 0)
+    loop = PCOModel(model.circulation, model.forcing, model.options, model.table, backend).systems["phosphorus"]
+    system = model.systems["phosphorus"]
+    system.reset()
+    assert loop._single and not system._single
+    for attribute in ("_single", "_inventory", "_analysis"):
+        monkeypatch.setattr(system, attribute, getattr(loop, attribute))
+    monkeypatch.setattr(system, "counters", Counters())
+    found = evaluate(x)
+    counters = system.counters
+    system.reset()  # of factors in single precision, before the next test
     np.testing.assert_allclose(found.value, expected.value, rtol=1e-10)
     for part in parts:
         wanted = getattr(expected, part)
         np.testing.assert_allclose(getattr(found, part), wanted, atol=1e-9 * np.abs(wanted).max())
-    counters = single.model.systems["phosphorus"].counters
     assert counters.krylov_iterations > 0 and counters.max_residual < 1e-12
 
 
@@ -222,13 +232,20 @@ def test_starting_from_what_is_foreseen_saves_newton_steps(few_box):
     np.testing.assert_allclose(warm.value, cold.value, rtol=1e-10)
 
 
-def test_a_small_memory_changes_no_result(few_box):
+def test_a_small_memory_changes_no_result(few_box, monkeypatch):
+    """The systems of the compiled model are given the memory that a model made with little of it hands to its own."""
     posterior, x = few_box
     model = posterior.model
-    tight = PCOModel(model.circulation, model.forcing, PCOOptions(), model.table, "superlu", memory=1e-6)
-    found = Posterior(tight, posterior.observations).value_grad_hess(x)
-    assert all(len(system._live) <= 1 for system in tight.systems.values())
     expected = posterior.value_grad_hess(x).hessian
+    tight = PCOModel(model.circulation, model.forcing, PCOOptions(), model.table, "superlu", memory=1e-6)
+    memory = FactorMemory(1e-6)
+    for name, system in model.systems.items():
+        system.reset()
+        assert tight.systems[name]._memory is not None and tight.systems[name]._memory.limit == memory.limit
+        memory.join(system)
+        monkeypatch.setattr(system, "_memory", memory)
+    found = posterior.value_grad_hess(x)
+    assert all(len(system._live) <= 1 for system in model.systems.values())
     np.testing.assert_allclose(found.hessian, expected, atol=1e-9 * np.abs(expected).max())
 
 

@@ -1,21 +1,17 @@
 """Industrial carbon: the reduced form against all tracers, stability of the exchange, growth with pCO2."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pytest
 
-from invbgc.datasets.idealised import idealised_forcing
-from invbgc.models.pco import PCOModel, pco_parameters
+from invbgc.models.pco import PCOModel, PCOOptions
 from invbgc.models.pco.carbon import gross_co2
-from invbgc.steady import steady_state
 from invbgc.transient.atmosphere import Record, load_atmosphere, zone_of_columns
 from invbgc.transient.industrial import gas_exchange_stability, history, industrial_carbon, whole_carbon
 from invbgc.transient.integrate import Clock, Simulation
-from tests.properties.cases import CIRCULATIONS
+from tests.oceans import toy_state
 
 CLOCK = Clock(1850.0, 40, 6)
 
@@ -43,10 +39,9 @@ def rising(model: PCOModel, rise: float):
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    ocean = CIRCULATIONS["few_box"]()
-    model = PCOModel(ocean, idealised_forcing(ocean.grid), None, pco_parameters("published"), "superlu")
-    x = model.table.to_vector()
-    theta = {"x": x, "fields": jax.jit(partial(steady_state, model.stages[:-1]))(x)[0]}
+    state = toy_state("few_box", PCOOptions())
+    model, fields = state.model, {name: part for name, part in state.fields.items() if name != "O2"}
+    theta = {"x": model.table.to_vector(), "fields": fields}
     return Case(model, theta, Simulation(industrial_carbon(model), CLOCK, rising(model, 0.0)))
 
 

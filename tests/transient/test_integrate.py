@@ -1,9 +1,7 @@
 """Transient runs: balances, means over steps, restarts and refinement in time."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,13 +9,13 @@ import pytest
 from invbgc.constants import YEAR
 from invbgc.datasets.idealised import idealised_forcing
 from invbgc.errors import ConvergenceError, InputError
-from invbgc.models.pco import PCOModel, pco_parameters
-from invbgc.steady import steady_state
+from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
 from invbgc.transient import integrate
 from invbgc.transient.atmosphere import load_atmosphere
 from invbgc.transient.equilibrium import SteadyTracer
 from invbgc.transient.industrial import history, industrial_carbon
 from invbgc.transient.integrate import Clock, Samples, Simulation, TransientModel
+from tests.oceans import toy_state
 from tests.properties.cases import CIRCULATIONS
 
 CLOCK = Clock(1950.0, 8, 6)
@@ -48,9 +46,9 @@ def make_samples(model: PCOModel, clock: Clock) -> Samples:
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    model = make_model()
-    x = model.table.to_vector()
-    theta = {"x": x, "fields": jax.jit(partial(steady_state, model.stages[:-1]))(x)[0]}
+    state = toy_state("few_box", PCOOptions())
+    model, fields = state.model, {name: part for name, part in state.fields.items() if name != "O2"}
+    theta = {"x": model.table.to_vector(), "fields": fields}
     forcing = history(model, load_atmosphere())
     simulation = Simulation(industrial_carbon(model), CLOCK, forcing, samples=make_samples(model, CLOCK))
     dic = np.asarray(theta["fields"]["DIC"])
