@@ -16,7 +16,7 @@ so that tangents and adjoints are linear solves with the factor the state has us
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -206,7 +206,7 @@ def _no_tangent(value):
 
 
 def steady_state(
-    stages: Sequence[Stage], x, guess: Fields | None = None, given: Fields | None = None
+    stages: Sequence[Stage], x, guess: Fields | None = None, given: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, jax.Array], dict]:
     """Steady state of all tracers of a staged model.
 

@@ -25,6 +25,11 @@ class LowRankSum:
     left: np.ndarray
     right: np.ndarray
 
+    @property
+    def data(self) -> np.ndarray:
+        """Values of the sparse part."""
+        return self.sparse.data
+
     def __matmul__(self, x: np.ndarray) -> np.ndarray:
         """(A + U V^T) x."""
         return self.sparse @ x + self.left @ (self.right.T @ x)

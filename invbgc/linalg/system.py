@@ -144,7 +144,7 @@ class Counters:
 
 class _Live(NamedTuple):
     factor: Factor
-    matrix: sp.csr_array
+    matrix: sp.csr_array | LowRankSum
     norm: float
 
 
@@ -160,7 +160,7 @@ class _Rented:
             one did; `RENTED_ITERATIONS` where there was none.
     """
 
-    matrix: sp.csr_array
+    matrix: sp.csr_array | LowRankSum
     norm: float
     spent: float = 0.0
     expected: dict[float, int] = field(default_factory=dict)
@@ -264,10 +264,11 @@ class SparseSystem:
         self._rented.pop(token, None)
         low_rank = self.operator.low_rank
         if low_rank is None:
+            assert isinstance(matrix, sp.csr_array)
             held = matrix if self._inventory is None else _with_diagonal(matrix, self._inventory.hold)
             factor = self._analysis.factor(held.data)
         else:
-            factor = LowRankFactor(self._analysis.factor(matrix.sparse.data), *low_rank)
+            factor = LowRankFactor(self._analysis.factor(matrix.data), *low_rank)
         self._live[token] = _Live(factor, matrix, norm)
         self._factor_bytes = self._live[token].factor.bytes
         self.counters.factorisations += 1
@@ -291,7 +292,7 @@ class SparseSystem:
         """Memory of all live factors."""
         return len(self._live) * self._factor_bytes
 
-    def _matrix(self, token: int) -> tuple[sp.csr_array, float]:
+    def _matrix(self, token: int) -> tuple[sp.csr_array | LowRankSum, float]:
         """A(c) and its infinity norm."""
         if token in self._rented:
             return self._rented[token].matrix, self._rented[token].norm

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap
+from matplotlib.colors import Colormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
@@ -289,7 +289,7 @@ def drift_figure(histories: Mapping[str, Sequence[tuple[float, float]]]) -> Figu
             `invbgc.models.mops.equilibrium.Equilibrium`.
 
     Returns:
-        A line for each way on logarithmic axes, its end marked and labelled with the years it took.
+        A line for each way on logarithmic axes, its end marked, with its years in the key.
 
     Raises:
         InputError: there is no history, or one holds no pair of positive years and drift.
@@ -425,15 +425,14 @@ def _flexible(table: xr.Dataset) -> list[str]:
     return sorted(names, key=lambda name: float(_run(table, name)["b_C"]))
 
 
-def _colours(table: xr.Dataset) -> dict[str, tuple[float, ...] | str]:
+def _colours(table: xr.Dataset) -> dict[str, str]:
     """Run -> colour, along the range of b_C."""
     names = _flexible(table)
     b_C = np.array([float(_run(table, name)["b_C"]) for name in names])
     share = (b_C - b_C.min()) / max(float(np.ptp(b_C)), 1e-9)
-    found: dict[str, tuple[float, ...] | str] = {
-        name: _map("deep")(0.95 - 0.62 * at) for name, at in zip(names, share, strict=True)
+    return {name: to_hex(_map("deep")(0.95 - 0.62 * at)) for name, at in zip(names, share, strict=True)} | {
+        FIXED: ORANGE
     }
-    return found | {FIXED: ORANGE}
 
 
 def _map(name: str) -> Colormap:

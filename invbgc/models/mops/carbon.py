@@ -9,9 +9,9 @@ With r_Y = C:P of uptake, r_Z = C:P of zooplankton, G_C = r_Y G, and the excess 
     POC:  (1 - sig) W_C + (1 - chi) Q - decay + sinking - 117 times the burial of phosphorus
     W_C = (1 - eps) G_C + r_Y E_Y + r_Z M_Z
 
-Decay, mortality and sinking take carbon from a pool in proportion to what they take of its phosphorus, so that all of it
-is linear in carbon but for the ratios; only the sinking speed, w = (lambda / b_C) z, has an exponent of its own. Carbon
-is closed whatever b_C, and with r_Y = r_Z = 117 and b_C = b_P every pool is 117 times its phosphorus.
+Decay, mortality and sinking take carbon from a pool in proportion to what they take of its phosphorus, so that all is
+linear in carbon but for the ratios; only the sinking speed, w = (lambda / b_C) z, has an exponent of its own. Carbon is
+closed whatever b_C, and with r_Y = r_Z = 117 and b_C = b_P every pool is 117 times its phosphorus.
 """
 
 import jax
@@ -23,7 +23,7 @@ from invbgc.models.mops.core import CoreRates
 from invbgc.models.mops.environment import Environment
 from invbgc.models.mops.plankton import SMALLEST
 from invbgc.models.mops.shapes import Shapes
-from invbgc.models.mops.sinking import sink, sinking_speed
+from invbgc.models.mops.sinking import Sinking, sink, sinking_speed
 
 CARBON = ("PHYC", "ZOOC", "DOC", "POC", "DIC")
 """Tracers of carbon, in the order in which each depends on those before it."""
@@ -144,8 +144,8 @@ def carbon_sources(env: Environment, tracers, rates: CoreRates, p, names=CARBON)
             made - _decay(env, tracers, rates, "POC", rates.det_decay) + poc_sinking(env, tracers, rates, p).source
         )
     if "DIC" in names:
-        respired = sum(respiration(env, tracers, rates).values())
-        result["DIC"] = r_Z * b.excretion - r_Y * b.uptake + respired
+        respired = respiration(env, tracers, rates)
+        result["DIC"] = r_Z * b.excretion - r_Y * b.uptake + respired["DOC"] + respired["POC"]
     return result
 
 
@@ -162,7 +162,7 @@ def respiration(env: Environment, tracers, rates: CoreRates) -> dict[str, jax.Ar
     }
 
 
-def poc_sinking(env: Environment, tracers, rates: CoreRates, p):
+def poc_sinking(env: Environment, tracers, rates: CoreRates, p) -> Sinking:
     """Sinking of POC with its own speed; burial is 117 times that of phosphorus."""
     layers, options = env.layers, env.options
     speed = sinking_speed(p["b_C"], p["detritus_rate"], env.columns, layers, options.sinking)

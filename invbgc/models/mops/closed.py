@@ -1,7 +1,7 @@
 """Carbon of a closed system: ocean and atmosphere share a fixed total, and pCO2 is what follows.
 
-Organic carbon is a chain of linear solves on a given phosphorus core; DIC has the surface exchange with an atmosphere of
-pCO2 p; and p is the root of
+Organic carbon is a chain of linear solves on a given phosphorus core; DIC has the surface exchange with an atmosphere
+of pCO2 p; and p is the root of
 
     C(p) = 2.1324 p + 12.011e-18 sum_k V_k (DIC(p) + DOC + POC + PHYC + ZOOC)_k + 117 (P buried last year) = C_0.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from invbgc.errors import ConvergenceError
 from invbgc.models.mops import carbon
@@ -57,7 +58,7 @@ def organic_carbon(model: MopsModel, core: Mapping[str, jax.Array], x) -> dict[s
 def system_carbon(model: MopsModel, fields: Mapping[str, jax.Array], pco2) -> jax.Array:
     """Carbon of ocean, atmosphere, and of what was buried and is yet to return, Pg C."""
     volume = jnp.asarray(model.grid.volume)
-    ocean = sum(jnp.vdot(volume, fields[name]) for name in carbon.CARBON)
+    ocean = jnp.vdot(volume, jnp.sum(jnp.stack([fields[name] for name in carbon.CARBON]), axis=0))
     away = carbon.REDFIELD * model.resupply(fields) * RETURN_TIME
     return PG_PER_PPM * pco2 + PG_PER_MMOL * (ocean + away)
 
@@ -119,18 +120,23 @@ def balanced(model: MopsModel, fields: Mapping[str, jax.Array], x, total, start:
     for _ in range(_STEPS):
         pco2, step, solution = newton(jax.lax.stop_gradient(pco2))
         _checked(solution)
-        if not isinstance(step, jax.core.Tracer) and abs(float(step)) < _ROUND_OFF:
+        if not _traced(step) and abs(float(step)) < _ROUND_OFF:
             break
     fields = _checked(held(pco2)[1])
-    if not isinstance(pco2, jax.core.Tracer) and not _BOUNDS[0] < float(pco2) < _BOUNDS[1]:
+    if not _traced(pco2) and not _BOUNDS[0] < float(pco2) < _BOUNDS[1]:
         raise ConvergenceError(f"MOPS: no pCO2 between 1 and 5000 ppm holds {float(total):.1f} Pg C in ocean and air")
     return ClosedState(fields, pco2, system_carbon(model, fields, pco2))
+
+
+def _traced(value: jax.Array) -> bool:
+    """Whether a value is not known yet, because JAX follows the computation."""
+    return isinstance(value, Tracer)
 
 
 def _checked(solution: tuple[dict[str, jax.Array], dict]) -> dict[str, jax.Array]:
     """The fields of a steady state, where every stage converged."""
     fields, info = solution
     for name, stage in info.items():
-        if not isinstance(stage.converged, jax.core.Tracer) and not bool(np.all(stage.converged)):
+        if not _traced(stage.converged) and not bool(np.all(stage.converged)):
             raise ConvergenceError(f"MOPS: no steady state of {name}")
     return fields

@@ -38,7 +38,8 @@ def decay(oxygen: jax.Array, nitrate: jax.Array, demand: jax.Array, p, shapes: S
     The throttle theta keeps a time step from using more than there is.
 
     Args:
-        oxygen, nitrate: [nz, n_columns] mmol m-3.
+        oxygen: O2, [nz, n_columns] mmol m-3.
+        nitrate: DIN, the same.
         demand: m, decay were it not limited, mmol P m-3 d-1.
         p: parameters.
         shapes: how corners are treated.

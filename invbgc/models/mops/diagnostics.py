@@ -1,6 +1,7 @@
 """What a steady state of MOPS exports, at which C:P, and what it stores of it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 from invbgc.chemistry.gas_exchange import oxygen_saturation
 from invbgc.constants import DAY
 from invbgc.models.mops import carbon
-from invbgc.models.mops.core import PHOSPHORUS_IN
+from invbgc.models.mops.environment import FAST_EXCHANGE
 from invbgc.models.mops.model import MopsModel
 from invbgc.models.mops.sinking import open_share
 from invbgc.models.mops.year import DAYS, PG_PER_MMOL
@@ -20,7 +21,7 @@ EXPORT_DEPTH = 100.0
 TMOL_PER_MMOL = 1e-15
 
 
-def diagnose(model: MopsModel, fields: Mapping[str, jax.Array], x) -> dict[str, jax.Array]:
+def diagnose(model: MopsModel, fields: Mapping[str, Any], x) -> dict[str, jax.Array]:
     """Rates and fluxes of a steady state.
 
     Args:
@@ -59,7 +60,7 @@ def diagnose(model: MopsModel, fields: Mapping[str, jax.Array], x) -> dict[str, 
     }
 
 
-def flux_profiles(model: MopsModel, diagnostics: Mapping[str, jax.Array]) -> tuple[np.ndarray, np.ndarray]:
+def flux_profiles(model: MopsModel, diagnostics: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Global fluxes of POC (Pg C yr-1) and POP (Tmol P yr-1) through the layer interfaces, [nz + 1] each."""
     grid = model.grid
     area = np.zeros((grid.n_layers + 1, grid.n_columns))
@@ -88,14 +89,12 @@ def regenerated(model: MopsModel, source: jax.Array) -> np.ndarray:
     Returns:
         c [n_wet] mmol m-3: carbon respired, or phosphate regenerated, since the water left the surface.
     """
-    from invbgc.models.mops.environment import FAST_EXCHANGE
-
     grid, system = model.grid, model.systems["tracer"]
     loss = np.where(grid.layer == 0, FAST_EXCHANGE / DAY / grid.thickness[0], 0.0)
     return system.solve(system.factorise(loss), np.asarray(source))
 
 
-def storage_of(model: MopsModel, fields: Mapping[str, jax.Array], x) -> dict[str, float]:
+def storage_of(model: MopsModel, fields: Mapping[str, Any], x) -> dict[str, float]:
     """Soft-tissue carbon of a state and the phosphate behind it.
 
     Args:
@@ -126,9 +125,10 @@ def storage_of(model: MopsModel, fields: Mapping[str, jax.Array], x) -> dict[str
     }
 
 
-def suspended_ratio(model: MopsModel, fields: Mapping[str, jax.Array]) -> np.ndarray:
+def suspended_ratio(model: MopsModel, fields: Mapping[str, Any]) -> np.ndarray:
     """C:P of suspended matter at the surface, (PHYC + ZOOC + POC) / (PHY + ZOO + DET), [n_columns]."""
     surface = {name: np.asarray(field)[: model.grid.n_columns] for name, field in fields.items()}
-    return sum(surface[name] for name in ("PHYC", "ZOOC", "POC")) / sum(
-        surface[name] for name in PHOSPHORUS_IN if name in ("PHY", "ZOO", "DET")
+    carbon_in, phosphorus_in = (
+        np.sum([surface[name] for name in names], axis=0) for names in (("PHYC", "ZOOC", "POC"), ("PHY", "ZOO", "DET"))
     )
+    return carbon_in / phosphorus_in

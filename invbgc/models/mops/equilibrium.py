@@ -11,6 +11,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -176,7 +177,7 @@ def anderson(
         images, changes = images[-WINDOW - 1 :], changes[-WINDOW - 1 :]
         new = image
         if len(changes) > 1:
-            matrix = np.stack([b - a for a, b in zip(changes[:-1], changes[1:], strict=True)], axis=1)
+            matrix = np.stack([b - a for a, b in pairwise(changes)], axis=1)
             normal = matrix.T @ matrix
             normal += REGULARISATION * np.trace(normal) * np.eye(len(normal))
             theta = np.linalg.solve(normal, matrix.T @ changes[-1])
@@ -230,7 +231,7 @@ def newton_krylov(
                 columns.append(((np.asarray(push(here, jnp.asarray(change))) - change).ravel() * wet) * scale)
             return np.stack(columns, axis=1)
 
-        def precondition(v: np.ndarray) -> np.ndarray:
+        def precondition(v: np.ndarray, inverse=inverse) -> np.ndarray:
             columns = [(inverse((column / scale * wet).reshape(shape)).ravel() * wet) * scale for column in v.T]
             return np.stack(columns, axis=1)
 
@@ -257,7 +258,7 @@ def newton_krylov(
 
 
 def _inverse_of_steady(model: MopsModel, mean: jax.Array, x) -> Callable[[np.ndarray], np.ndarray]:
-    """R -> -r - (tau A)^-1 r for columns [7, nz, n_columns], with A of the steady core at an annual mean."""
+    """The map r -> -r - (tau A)^-1 r of columns [7, nz, n_columns], A being that of the steady core at a mean."""
     stage, system, grid = model.stages[0], model.systems["core"], model.grid
     fields = wet_fields(model, mean)
     stacked = jnp.concatenate([fields[name] for name in CORE])

@@ -41,7 +41,7 @@ def variant(model: MopsModel, **changes: Any) -> MopsModel:
 
 
 def lifeless(model: MopsModel) -> dict[str, jnp.ndarray]:
-    """Core and pools without life: all phosphorus is phosphate, the same everywhere; nothing is taken up or returned."""
+    """Core and pools without life: all phosphorus is phosphate, the same everywhere; nothing is taken up."""
     volume = np.asarray(model.grid.volume)
     fields = {name: np.zeros(model.grid.n_wet) for name in TRACERS}
     fields["PO4"] = np.full(model.grid.n_wet, model.total_phosphorus / volume.sum())
@@ -70,8 +70,8 @@ def experiment(
         progress: receives a line per run.
 
     Returns:
-        Dataset on `run`: pCO2, exports, ratios and stores; profiles of the flux; fields of DIC and of the suspended C:P;
-        means and theory in the attributes. See `theory`.
+        Dataset on `run`: pCO2, exports, ratios and stores; profiles of the flux; fields of carbon and of suspended C:P;
+        means of the core in the attributes. See `theory`.
 
     Raises:
         ConvergenceError: no steady state of a member.
@@ -100,7 +100,7 @@ def experiment(
     progress(f"without life pCO2 {float(nothing.pco2):6.1f} ppm")
     result = xr.concat(rows, "run", join="exact", coords="minimal", compat="override")
     means = diag.storage_of(model, {**core, **_fields_of(rows[0], model)}, control)
-    constants = {key: means[key] for key in ("phosphate", "preformed_phosphate", "regenerated_phosphate")}
+    constants = {key: float(means[key]) for key in ("phosphate", "preformed_phosphate", "regenerated_phosphate")}
     return result.assign_attrs(
         total_carbon=total,
         abiotic_pco2=float(nothing.pco2),
@@ -140,7 +140,9 @@ def describe(model: MopsModel, state: ClosedState, x, name: str) -> xr.Dataset:
         "respired_ratio": (held["respired_ratio"], "1", "C:P of what was respired since then"),
         "total_carbon": (float(state.total), "Pg", "carbon of ocean and atmosphere"),
     }
-    data = {key: ((), value, {"units": unit, "long_name": text}) for key, (value, unit, text) in numbers.items()}
+    data: dict[str, Any] = {
+        key: ((), value, {"units": unit, "long_name": text}) for key, (value, unit, text) in numbers.items()
+    }
     profile = {"units": "1", "long_name": "C:P of the global particle flux"}
     data["flux_ratio"] = (("interface",), ratio, profile)
     dataset = xr.Dataset(data, {"interface": ("interface", grid.depth_edges, {"units": "m", "positive": "down"})})
@@ -158,9 +160,9 @@ def describe(model: MopsModel, state: ClosedState, x, name: str) -> xr.Dataset:
 def theory(table: xr.Dataset, horizons: Sequence[float] = tuple(np.arange(200.0, 3001.0, 50.0))) -> xr.Dataset:
     """How well equations 3 to 5 foresee the runs, for every depth z' of regeneration.
 
-    With c_0 from the run without life, <PO4> and <PO4_pre> of the core and C_buf such that the control is met, the theory
-    gives a C:P of regeneration, a store and a pCO2 to every b_C. The z' whose foresight is best is that of the least RMS
-    of ln pCO2 over the series; the same for the store.
+    With c_0 from the run without life, <PO4> and <PO4_pre> of the core and C_buf such that the control is met, theory
+    gives a C:P of regeneration, a store and a pCO2 to every b_C. The z' whose foresight is best is that of the least
+    RMS of ln pCO2 over the series; the same for the store.
 
     Args:
         table: of `experiment`.
@@ -180,8 +182,8 @@ def theory(table: xr.Dataset, horizons: Sequence[float] = tuple(np.arange(200.0,
         volume=table.attrs["volume"],
     )
     start = float(control["export_ratio"])
-    held = float(storage.soft_tissue_carbon(start, base))
-    base = base._replace(buffered_carbon=held / np.log(base.abiotic_pco2 / float(control["pco2"])))
+    held = float(np.asarray(storage.soft_tissue_carbon(start, base)))
+    base = base._replace(buffered_carbon=held / np.log(table.attrs["abiotic_pco2"] / float(control["pco2"])))
     lines = storage.theory_lines(b_C, float(table.attrs["b_P"]), start, np.asarray(horizons), base)
     store, pco2 = lines["soft_tissue_carbon"].values.T, lines["pco2"].values.T
     true_store = runs["respired_carbon"].values / float(control["respired_carbon"]) * held
@@ -200,7 +202,7 @@ def theory(table: xr.Dataset, horizons: Sequence[float] = tuple(np.arange(200.0,
         {
             "best_pco2": float(horizons[int(error_pco2.argmin())]),
             "best_store": float(horizons[int(error_store.argmin())]),
-            "buffered_carbon": float(base.buffered_carbon),
-            "log_pco2_slope": float(base.log_pco2_slope),
+            "buffered_carbon": float(np.asarray(base.buffered_carbon)),
+            "log_pco2_slope": float(np.asarray(base.log_pco2_slope)),
         },
     )

@@ -94,7 +94,7 @@ class MopsModel:
         return {name: self.grid.to_columns(field) for name, field in fields.items() if name in TRACERS}
 
     def rates(self, fields: Mapping[str, Any], x) -> CoreRates:
-        """All that happens in the core, for wet vectors; see `core_rates`. Rates known already are in `fields[RATES]`."""
+        """All that happens in the core, for wet vectors; see `core_rates`. Known rates are in `fields[RATES]`."""
         if RATES in fields:
             return fields[RATES]
         env = self.environment
@@ -103,7 +103,7 @@ class MopsModel:
     def resupply(self, fields: Mapping[str, jax.Array]) -> jax.Array:
         """Phosphorus that returns from the rivers, mmol d-1: what the ocean lacks, within a year of 360 days."""
         volume = jnp.asarray(self.grid.volume)
-        ocean = sum(jnp.vdot(volume, fields[name]) for name in PHOSPHORUS_IN)
+        ocean = jnp.vdot(volume, jnp.sum(jnp.stack([fields[name] for name in PHOSPHORUS_IN]), axis=0))
         return (self.total_phosphorus - ocean) / RETURN_TIME
 
     def _wet(self, sources: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
@@ -144,7 +144,7 @@ class MopsModel:
         return core_jacobian(lambda u: self._core_columns(u, x), stacked, self.environment.layers)
 
     def _poc_coefficients(self, own, upstream, x):
-        """D and g of `SinkingOperator` by two products: one for every other layer."""
+        """Coefficients of `SinkingOperator` by two products: one for every other layer."""
         grid = self.grid
         even = jnp.arange(grid.n_layers)[:, None] % 2 == 0
 
@@ -220,7 +220,7 @@ class MopsModel:
 
     @cached_property
     def organic(self) -> Callable:
-        """Compiled organic carbon: (core, parameter values) -> core, its rates and the pools, and how they were solved."""
+        """Compiled organic carbon: (core, parameter values) -> core, its rates, the pools, and how they were solved."""
 
         def solve(core, p):
             return steady_state(self.stages[1:-1], p, given={**core, RATES: self.rates(core, p)})

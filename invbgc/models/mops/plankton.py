@@ -74,7 +74,10 @@ def plankton_rates(
     Concentrations are those above the lower cut, max(c - a^2, 0).
 
     Args:
-        phosphate, nitrate, phytoplankton, zooplankton: [layers, n] mmol m-3.
+        phosphate: PO4, [layers, n] mmol m-3.
+        nitrate: DIN, the same.
+        phytoplankton: PHY, the same.
+        zooplankton: ZOO, the same.
         temperature: [layers, n] degC.
         light: [.., n]; growth is the mean over leading axes (times of the year).
         ice: [n] covered part of the surface.

@@ -43,6 +43,6 @@ class Shapes:
         return jax.nn.sigmoid((limit - jnp.asarray(x)) / width)
 
     def between(self, x: ArrayLike, low: float, high: float, width: float) -> jax.Array:
-        """X kept between two bounds; rounded over a width in the unit of x."""
+        """The number x kept between two bounds; rounded over a width in its unit."""
         above = low + self.positive(jnp.asarray(x) - low, width)
         return high - self.positive(high - above, width)

@@ -69,8 +69,9 @@ def spin_up(
     Args:
         model: the model.
         x: optimiser coordinates, or a dictionary of parameter values.
-        start: tracer -> [n_wet] mmol m-3, with living plankton; a few decades of `make_year` from the uniform state make
+        start: tracer -> [n_wet] mmol m-3, with living plankton; two decades of `make_year` from the uniform state make
             a good one. The model's own start where absent.
+
         progress: receives a line per step.
 
     Returns:
@@ -99,7 +100,7 @@ def spin_up(
         least = np.where(above > 0.0, (KEPT - 1.0) * above, -np.inf)
         return np.concatenate([du[: where.start], np.maximum(du[where], least), du[where.stop :]])
 
-    u = np.array(stage.start if start is None else stage.stack({name: np.asarray(start[name]) for name in CORE}))
+    u = np.array(stage.start if start is None else np.concatenate([np.asarray(start[name]) for name in CORE]))
     rates, dt, began, before = np.asarray(residual(u)), FIRST_STEP * YEAR, time.perf_counter(), system.counters
     first = before.factorisations
     local, shading, sinking = (np.asarray(part) for part in jacobian(u))

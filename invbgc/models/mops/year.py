@@ -94,7 +94,7 @@ def make_year(
     wet = jnp.asarray(grid.column_wet)
 
     def inventory(tracers: jax.Array) -> jax.Array:
-        return sum(jnp.vdot(env.volume, tracers[names.index(name)]) for name in PHOSPHORUS_IN)
+        return jnp.vdot(env.volume, jnp.sum(jnp.stack([tracers[names.index(name)] for name in PHOSPHORUS_IN]), axis=0))
 
     def biology(tracers, pco2, light, returned, p):
         """One step of biology: tracers and atmosphere after it, and the phosphorus buried, mmol."""
@@ -155,7 +155,7 @@ def total_carbon(model: MopsModel, state: YearState) -> jax.Array:
     """Carbon of ocean, atmosphere, and of what was buried and is yet to return, Pg C: constant."""
     env = model.environment
     fields = dict(zip(TRACERS, state.tracers, strict=True))
-    ocean = sum(jnp.vdot(env.volume, fields[name]) for name in carbon.CARBON)
-    phosphorus = sum(jnp.vdot(env.volume, fields[name]) for name in PHOSPHORUS_IN)
+    ocean = jnp.vdot(env.volume, jnp.sum(jnp.stack([fields[name] for name in carbon.CARBON]), axis=0))
+    phosphorus = jnp.vdot(env.volume, jnp.sum(jnp.stack([fields[name] for name in PHOSPHORUS_IN]), axis=0))
     away = carbon.REDFIELD * (model.total_phosphorus - phosphorus)
     return PG_PER_PPM * state.pco2 + PG_PER_MMOL * (ocean + away)
