@@ -123,25 +123,24 @@ def storage_figure(table: xr.Dataset, lines: xr.Dataset) -> Figure:
 
     Returns:
         Three panels; the last has the RMS errors of ln pCO2 and ln OCS (relative to the control) against z' with the
-        least of each marked.
-        Source: Tanioka et al. (2021), figure 3 and equations 3 to 5.
+        least of each marked. Source: Tanioka et al. (2021), figure 3 and equations 3 to 5.
 
     Raises:
-        InputError: a run is missing.
+        InputError: a run is missing, or theory of one of the three depths.
     """
     base = _constants(table, lines)
     fixed = _run(table, FIXED)
     with house_style():
         figure = new_figure(10.5, 4.5)
         left, right, errors = figure.subplots(1, 3, width_ratios=[1.0, 1.0, 0.8])
-        widest = max([float(lines["ratio"].sel(horizon=z, method="nearest").max()) for z in HORIZONS] + [REDFIELD])
+        widest = max(
+            max(*_foreseen(lines, name), float(_run(table, name)["respired_ratio"])) for name in _flexible(table)
+        )
         ratios = np.linspace(0.75 * REDFIELD, 1.14 * widest, 200)
         left.plot(ratios, np.asarray(soft_tissue_carbon(ratios, base)), color=INK, linewidth=1.0)
         if "regenerated_phosphate" in table.attrs:
             held = base._replace(preformed_phosphate=base.phosphate - float(table.attrs["regenerated_phosphate"]))
-            left.plot(
-                ratios, np.asarray(soft_tissue_carbon(ratios, held)), color=INK, linewidth=0.8, linestyle="dashed"
-            )
+            left.plot(ratios, np.asarray(soft_tissue_carbon(ratios, held)), "--", color=INK, linewidth=0.8)
         right.plot(ratios, np.asarray(pco2_of_ratio(ratios, base)), color=INK, linewidth=1.0)
         for axes, quantity in ((left, "respired_carbon"), (right, "pco2")):
             _points(axes, table, lines, quantity)
@@ -163,7 +162,7 @@ def _points(axes: Axes, table: xr.Dataset, lines: xr.Dataset, quantity: str) -> 
     for name in _flexible(table):
         run = _run(table, name)
         y, control = float(run[quantity]), name == CONTROL
-        at = [float(lines["ratio"].sel(run=name).sel(horizon=z, method="nearest")) for z in HORIZONS]
+        at = _foreseen(lines, name)
         for x, mark in zip(at, _HORIZON_MARKS.values(), strict=True):
             axes.plot(x, y, mark, color="white", mec=colours[name], mew=1.2, markersize=5.5, zorder=4)
         own = float(run["respired_ratio"])
@@ -172,6 +171,17 @@ def _points(axes: Axes, table: xr.Dataset, lines: xr.Dataset, quantity: str) -> 
         text = f"{float(run['b_C']):.2f}" + (" (control)" if control else "")
         axes.annotate(text, (max(*at, own), y), xytext=(7, 0), textcoords="offset points", va="center",
                       fontsize=7.5, color=colours[name], path_effects=_HALO, zorder=6)  # fmt: skip
+
+
+def _foreseen(lines: xr.Dataset, name: str) -> list[float]:
+    """C:P of equation 5 of a run, for the three z'."""
+    near = _run(lines, name)["ratio"].sel(horizon=list(HORIZONS), method="nearest")
+    if np.abs(near["horizon"].to_numpy() - HORIZONS).max() > 50.0:
+        raise InputError(
+            f"figure of storage: found theory for z' of {near['horizon'].values.tolist()} m; expected {HORIZONS} m, "
+            "within 50 m."
+        )
+    return [float(value) for value in near]
 
 
 def _error_panel(axes: Axes, lines: xr.Dataset) -> None:
@@ -212,7 +222,7 @@ def dic_difference(
 
     Args:
         table: of `invbgc.models.mops.experiment.experiment`.
-        masks: basin -> bool [latitude, longitude]; Atlantic and Pacific of `ocean_basins` where None.
+        masks: basin -> bool [latitude, longitude]; Atlantic and Pacific where None, all water where neither is.
         volume: (depth, latitude, longitude) m3; all boxes of a latitude and depth count alike where None.
 
     Returns:
@@ -231,7 +241,7 @@ def dic_difference(
     if masks is None:
         found = ocean_basins(fixed.isel(depth=0).notnull())
         masks = {name: found[name] for name in ("Atlantic", "Pacific")}
-    masks = {name: mask for name, mask in masks.items() if np.any(mask)}
+    masks = {name: mask for name, mask in masks.items() if np.any(mask)} or {"ocean": np.ones(fixed.shape[1:], bool)}
     with house_style():
         figure = new_figure(8.6, 2.3 * len(masks) + 0.9)
         grid = figure.subplots(len(masks), len(pairs), squeeze=False, sharex=True, sharey=True)
@@ -257,7 +267,7 @@ def suspended_map(table: xr.Dataset, run: str = CONTROL) -> Figure:
         run: which run.
 
     Returns:
-        Two maps; without colour where nothing sinks through 100 m.
+        Two maps; pale where nothing sinks through 100 m.
 
     Raises:
         InputError: there is no such run.
@@ -334,7 +344,7 @@ def series_figure(table: xr.Dataset) -> Figure:
 
     Returns:
         Three panels; control and Redfield run have marks of their own, and the run with fixed ratios stands at b_P.
-        Source: after Tanioka et al. (2021), section 3.
+        Source: after Tanioka et al. (2021).
 
     Raises:
         InputError: there is no control or Redfield run.
@@ -430,9 +440,8 @@ def _colours(table: xr.Dataset) -> dict[str, str]:
     names = _flexible(table)
     b_C = np.array([float(_run(table, name)["b_C"]) for name in names])
     share = (b_C - b_C.min()) / max(float(np.ptp(b_C)), 1e-9)
-    return {name: to_hex(_map("deep")(0.95 - 0.62 * at)) for name, at in zip(names, share, strict=True)} | {
-        FIXED: ORANGE
-    }
+    found = {name: to_hex(_map("deep")(0.95 - 0.62 * at)) for name, at in zip(names, share, strict=True)}
+    return found | {FIXED: ORANGE}
 
 
 def _map(name: str) -> Colormap:
