@@ -13,7 +13,7 @@ from invbgc.grid import OceanGrid
 
 
 class Propagation:
-    """One step of all tracers, c(n+1) = A_i^m (c(n) + dt A_exp c(n)), with dt = m steps of the implicit matrices.
+    """One step of all tracers, c(n+1) = A_i^m (c(n) + dt A_exp c(n) + dt q), with dt = m steps of the implicit matrices.
 
     A_exp and the powers A_i^m are interpolated linearly between the middles of the months at the start of the step,
     the former first (`PeriodicTransport.step` interpolates A_i before it takes the power: the same for m = 1 and in the
@@ -82,32 +82,37 @@ class Propagation:
         """
         return self._grid.from_columns(self.step_columns(self._grid.to_columns(jnp.asarray(tracers)), time))
 
-    def step_columns(self, columns: Any, time: Any) -> jax.Array:
+    def step_columns(self, columns: Any, time: Any, added: Any = None) -> jax.Array:
         """Water columns of tracers after one step, as `step`.
 
         Args:
             columns: c(n), [k, nz, n_columns], zero below the sea floor (what is there is kept and changes nothing).
             time: start of the step, years.
+            added: dt q, what sources add within the step, same shape; none where None.
 
         Returns:
             c(n+1), [k, nz, n_columns].
         """
-        return self.step_native(jnp.transpose(columns, (2, 1, 0)), time).transpose(2, 1, 0)
+        last = None if added is None else jnp.transpose(added, (2, 1, 0))
+        return self.step_native(jnp.transpose(columns, (2, 1, 0)), time, last).transpose(2, 1, 0)
 
-    def step_native(self, columns: Any, time: Any) -> jax.Array:
+    def step_native(self, columns: Any, time: Any, added: Any = None) -> jax.Array:
         """Water columns with the tracers last after one step, as `step`: the layout without any conversion.
 
         Args:
             columns: c(n), [n_columns, nz, k], zero below the sea floor.
             time: start of the step, years.
+            added: dt q, what sources add within the step, same shape; none where None.
 
         Returns:
             c(n+1), [n_columns, nz, k].
         """
         # What the way back needs is then the time, not the interpolated matrices of every step.
-        return jax.checkpoint(self._step, prevent_cse=False)(jnp.asarray(columns), jnp.asarray(time))
+        columns = jnp.asarray(columns)
+        added = jnp.zeros_like(columns) if added is None else added
+        return jax.checkpoint(self._step, prevent_cse=False)(columns, jnp.asarray(time), added)
 
-    def _step(self, columns: jax.Array, time: jax.Array) -> jax.Array:
+    def _step(self, columns: jax.Array, time: jax.Array, added: jax.Array) -> jax.Array:
         months = self._weights(jax.lax.stop_gradient(time))
         # I + dt A_exp as a linear map with its transpose: the transpose of a gather, a scatter, is far slower on a CPU.
         # The first function, the inverse of the map, is asked for its derivative only, which is none.
@@ -117,7 +122,7 @@ class Propagation:
             solve=lambda _, boxes: self._rows(boxes, *months),
             transpose_solve=lambda _, boxes: self._transposed(boxes, *months),
         )
-        return _interpolated(self._blocks, *months) @ explicit.reshape(columns.shape)
+        return _interpolated(self._blocks, *months) @ (explicit.reshape(columns.shape) + added)
 
     def _weights(self, time: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         """`PeriodicTransport.weights` for a traced time."""

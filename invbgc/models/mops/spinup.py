@@ -71,7 +71,6 @@ def spin_up(
         x: optimiser coordinates, or a dictionary of parameter values.
         start: tracer -> [n_wet] mmol m-3, with living plankton; two decades of `make_year` from the uniform state make
             a good one. The model's own start where absent.
-
         progress: receives a line per step.
 
     Returns:

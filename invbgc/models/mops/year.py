@@ -1,8 +1,12 @@
 """A year of MOPS: biology and transport in turn, as a map from the state at its beginning to that at its end.
 
-One step of the transport matrix method with biology in steps of its own (operator splitting, biology first):
+One step of the transport matrix method, with the sources within it, or with biology in N steps of its own before it:
 
-    N times:  c <- c + dt q(c),     then   c <- A_i (c + Dt A_exp c),     Dt = N dt.
+    N = 1:  c <- A_i (c + Dt A_exp c + Dt q(c)),
+    N > 1:  N times c <- c + dt q(c), then c <- A_i (c + Dt A_exp c),    Dt = N dt.
+
+The first has the steady states of T c = q(c) where transport and light do not change; the second, that of the published
+model, moves them by an amount that shrinks with Dt.
 
 What was buried in a year returns in the next one. Since phosphorus is conserved, that amount is what the ocean lacks of
 the total at the beginning of the year, so that the state needs no memory beside its tracers: the year is a function of
@@ -73,7 +77,7 @@ def make_year(
     Args:
         model: the model; its options and its environment are used.
         propagation: the transport of a year; the steps of 360 days must be a whole number.
-        substeps: steps of biology per step of transport.
+        substeps: N, steps of biology per step of transport.
         with_carbon: carry the carbon tracers too.
         interactive: let the atmosphere exchange carbon with the ocean, else pCO2 stays.
         seasonal_light: the light of the day, or its annual mean effect on growth, as in the steady model.
@@ -97,7 +101,7 @@ def make_year(
         return jnp.vdot(env.volume, jnp.sum(jnp.stack([tracers[names.index(name)] for name in PHOSPHORUS_IN]), axis=0))
 
     def biology(tracers, pco2, light, returned, p):
-        """One step of biology: tracers and atmosphere after it, and the phosphorus buried, mmol."""
+        """What a step of biology adds to the tracers, the atmosphere after it, and the phosphorus buried, mmol."""
         fields = dict(zip(names, tracers, strict=True))
         rates = core_rates(env, fields, light, p)
         sources = core_sources(env, fields, rates, p)
@@ -112,7 +116,7 @@ def make_year(
                 pco2 = pco2 - dt * jnp.vdot(env.volume[0], gas) * PG_PER_MMOL / PG_PER_PPM
         change = jnp.stack([sources[name] for name in names])
         buried = dt * jnp.vdot(env.volume, rates.sinking.buried)
-        return tracers + dt * jnp.where(wet, change, 0.0), pco2, buried
+        return dt * jnp.where(wet, change, 0.0), pco2, buried
 
     def year(state: YearState, x) -> YearResult:
         p = model.values(x)
@@ -125,11 +129,15 @@ def make_year(
 
             def substep(carry, _):
                 tracers, pco2, buried = carry
-                tracers, pco2, more = biology(tracers, pco2, light, returned, p)
-                return (tracers, pco2, buried + more), None
+                added, pco2, more = biology(tracers, pco2, light, returned, p)
+                return (tracers + added, pco2, buried + more), None
 
-            (tracers, pco2, buried), _ = jax.lax.scan(substep, (tracers, pco2, buried), length=substeps)
-            tracers = propagation.step_columns(tracers, time)
+            if substeps == 1:
+                added, pco2, more = biology(tracers, pco2, light, returned, p)
+                tracers, buried = propagation.step_columns(tracers, time, added), buried + more
+            else:
+                (tracers, pco2, buried), _ = jax.lax.scan(substep, (tracers, pco2, buried), length=substeps)
+                tracers = propagation.step_columns(tracers, time)
             return (tracers, pco2, mean + tracers / steps, buried), None
 
         start = (state.tracers, jnp.asarray(state.pco2, dtype=float), jnp.zeros_like(state.tracers), jnp.zeros(()))
