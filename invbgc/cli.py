@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from invbgc import cli_posterior, cli_traps
+from invbgc import cli_mops, cli_posterior, cli_traps
 from invbgc.cli_common import RunArgument, guard, load
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 cli_posterior.add_to(app)
 cli_traps.add_to(app)
+cli_mops.add_to(app)
 
 SourceArgument = Annotated[str, typer.Argument(help="Name of a source; invbgc data list shows them.")]
 SourcesArgument = Annotated[list[str] | None, typer.Argument(help="Names of sources; all where none is given.")]

@@ -53,7 +53,7 @@ def prepare(run: RunFile) -> "Posterior":
     from invbgc.models.pco.model import PCOModel
     from invbgc.models.pco.options import PCOOptions
 
-    circulation, forcing, observations = _ocean(run)
+    circulation, forcing, observations = load_ocean(run)
     model = PCOModel(
         circulation, forcing, PCOOptions(**run.model.model_dump()), _table(run), run.solver.backend,
         run.solver.memory_GiB,
@@ -230,7 +230,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def _ocean(run: RunFile) -> "tuple[Circulation, Forcing, Observations]":
+def load_ocean(run: RunFile) -> "tuple[Circulation, Forcing, Observations]":
     """Circulation, forcing and observations on one grid; the embedded data follow the coarsening of their ocean."""
     from invbgc.circulation import coarsen, coarsening, load_circulation
     from invbgc.datasets.coarsened import coarsen_dataset

@@ -260,6 +260,43 @@ class TransientSection(Section):
     max_rounds: int = Field(default=8, ge=1, description="calibrate: rounds at most.")
 
 
+class MopsSection(Section):
+    """The plankton model MOPS with flexible C:P, for the commands of invbgc mops."""
+
+    calibration: Literal["ecco", "mit28", "mops2"] = Field(
+        default="ecco", description="Published parameter set: ecco is that of Tanioka et al. (2021)."
+    )
+    overrides: dict[str, float] = Field(
+        default={}, description="Parameter values that replace those of the set, for example { b_P = 1.2 }."
+    )
+    stoichiometry: Literal["flexible", "redfield"] = Field(
+        default="flexible", description="C:P of phytoplankton from phosphate and temperature, or 117 everywhere."
+    )
+    sinking: Literal["mid_depth", "exact_profile"] = Field(
+        default="mid_depth", description="Sinking speed of the middle of a layer, or one that gives the power law."
+    )
+    form: Literal["hard", "smooth"] = Field(
+        default="hard", description="Corners of the equations as published, or rounded off."
+    )
+    exchange: Literal["fast", "wind"] = Field(
+        default="fast", description="Gas exchange of CO2: 160 m per day everywhere, or by wind and ice."
+    )
+    alkalinity: Literal["uniform", "salinity"] = Field(
+        default="uniform", description="Surface alkalinity: the same everywhere, or proportional to salinity."
+    )
+    start_years: int = Field(default=20, ge=1, description="Years integrated before the search for the steady state.")
+    time_step_days: Positive = Field(default=2.0, description="Step of the transport in time integrations, days.")
+    substeps: int = Field(default=4, ge=1, description="Steps of biology in each.")
+    b_C: tuple[Positive, ...] = Field(
+        default=(0.5, 0.75, 1.0, 1.25, 1.46, 1.75), description="Exponents of the carbon flux in the experiment."
+    )
+    control_pco2: float | None = Field(
+        default=None, gt=0, description="pCO2 of the control run, ppm; that of the spin-up's carbon where absent."
+    )
+    fit: tuple[str, ...] = Field(default=("b_P", "b_C"), description="Parameters that invbgc mops fit changes.")
+    fit_pco2: Positive = Field(default=280.0, description="Atmospheric CO2 over the fitted ocean, ppm.")
+
+
 class RunFile(Section):
     """A whole run; every section has defaults, so that an empty file is the embedded run."""
 
@@ -277,6 +314,7 @@ class RunFile(Section):
     twin: TwinSection = TwinSection()
     ensemble: EnsembleSection = EnsembleSection()
     transient: TransientSection = TransientSection()
+    mops: MopsSection = MopsSection()
 
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {

@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
-
-if TYPE_CHECKING:
-    from invbgc.models.contract import SteadyModel
 
 #: Long name and unit of the fields a state can hold.
 FIELD_ATTRIBUTES = {
@@ -41,13 +38,13 @@ class State:
     """Concentrations of a model's tracers at steady state.
 
     Attributes:
-        model: the model.
+        model: the model, a `SteadyModel`; diagnostics of one model want that one.
         x: optimiser coordinates [p].
         parameters: value of every parameter.
         fields: tracer -> [n_wet] mmol m-3.
     """
 
-    model: "SteadyModel"
+    model: Any
     x: np.ndarray
     parameters: Mapping[str, float]
     fields: Mapping[str, jax.Array]

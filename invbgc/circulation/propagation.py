@@ -13,7 +13,7 @@ from invbgc.grid import OceanGrid
 
 
 class Propagation:
-    """One step of all tracers, c(n+1) = A_i^m (c(n) + dt A_exp c(n) + dt q), with dt = m steps of the implicit matrices.
+    """A step of all tracers, c(n+1) = A_i^m (c(n) + dt A_exp c(n) + dt q), with dt = m steps of the implicit matrices.
 
     A_exp and the powers A_i^m are interpolated linearly between the middles of the months at the start of the step,
     the former first (`PeriodicTransport.step` interpolates A_i before it takes the power: the same for m = 1 and in the

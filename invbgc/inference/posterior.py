@@ -97,7 +97,7 @@ class Posterior:
                 raise InputError(
                     f"scale {size} of {tracer!r}: expected numbers of at least 0 for {', '.join(observations.tracers)}"
                 )
-        self.model = model
+        self.model: Any = model  # diagnostics of one model want that one
         self.table = model.table
         self.observations = observations
         self.scales = {tracer: (scales or {}).get(tracer, 1.0) for tracer in observations.tracers}

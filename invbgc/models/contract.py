@@ -1,6 +1,6 @@
 """What a tracer model must offer to be fitted, sampled and saved; `PCOModel` and `MopsModel` do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
@@ -15,22 +15,42 @@ from invbgc.steady import Stage
 
 
 class SteadyModel(Protocol):
-    """A model whose steady state is found stage by stage.
+    """A model whose steady state is found stage by stage."""
 
-    Attributes:
-        circulation, grid, forcing, options: what it was made of.
-        table: its parameters.
-        stages: equations, in the order in which they are solved.
-        systems: name -> sparse matrices of the stages.
-    """
+    @property
+    def circulation(self) -> Circulation:
+        """Transport operator and grid."""
+        ...
 
-    circulation: Circulation
-    grid: OceanGrid
-    forcing: Forcing
-    options: Any
-    table: ParameterTable
-    stages: tuple[Stage, ...]
-    systems: dict[str, SparseSystem]
+    @property
+    def grid(self) -> OceanGrid:
+        """The grid."""
+        ...
+
+    @property
+    def forcing(self) -> Forcing:
+        """Prescribed fields."""
+        ...
+
+    @property
+    def options(self) -> Any:
+        """Switches of the model."""
+        ...
+
+    @property
+    def table(self) -> ParameterTable:
+        """Parameters."""
+        ...
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Equations, in the order in which they are solved."""
+        ...
+
+    @property
+    def systems(self) -> dict[str, SparseSystem]:
+        """Sparse matrices of the stages, by name."""
+        ...
 
     @property
     def euphotic_layers(self) -> int:
@@ -43,7 +63,7 @@ class SteadyModel(Protocol):
         ...
 
     @property
-    def steady(self) -> Callable:
+    def steady(self) -> Any:
         """Compiled: (x, guess) -> tracers and how each stage was solved."""
         ...
 
