@@ -54,8 +54,8 @@ def some_state(model: MopsModel, seed: int = 0) -> dict[str, jax.Array]:
 
 
 def columns_of(model: MopsModel, fields):
-    tracers, p = model.columns(fields), model.values(model.table.values)
-    return tracers, core_rates(model.environment, tracers, model.environment.seasons, p), p
+    tracers, p, env = model.columns(fields), model.values(model.table.values), model.environment
+    return tracers, jax.jit(lambda columns: core_rates(env, columns, env.seasons, p))(tracers), p
 
 
 def inventory(model: MopsModel, columns) -> float:
@@ -156,11 +156,16 @@ def test_the_matrix_of_the_core_is_its_jacobian(ocean, form):
     stage, operator = model.stages[0], model.systems["core"].operator
     u = stage.stack(fields)
     v = jnp.asarray(np.random.default_rng(2).standard_normal(u.size))
-    _, change = jax.jvp(lambda w: stage.stacked_source(w, {}, x), (u,), (v,))
-    expected = np.asarray(operator.constant_part(v) - change)
-    coefficients = stage.matrix_coefficients(u, {}, x)
+
+    @jax.jit
+    def everything(u, v):
+        _, change = jax.jvp(lambda w: stage.stacked_source(w, {}, x), (u,), (v,))
+        coefficients = stage.matrix_coefficients(u, {}, x)
+        return operator.constant_part(v) - change, coefficients, operator.matvec(coefficients, v)
+
+    expected, coefficients, product = everything(u, v)
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(operator.matvec(coefficients, v), expected, atol=1e-13 * scale)
+    np.testing.assert_allclose(product, expected, atol=1e-13 * scale)
     values = operator.values([np.asarray(part) for part in coefficients])
     pattern = operator.pattern
     matrix = sp.csr_array((values, pattern.indices, pattern.indptr), shape=pattern.shape)
@@ -171,7 +176,9 @@ def test_the_matrix_of_the_core_is_its_jacobian(ocean, form):
 def test_the_factor_of_the_core_solves_both_ways():
     model = model_of("few_box")
     stage, system = model.stages[0], model.systems["core"]
-    coefficients = stage.matrix_coefficients(stage.stack(some_state(model, 1)), {}, model.table.to_vector())
+    coefficients = jax.jit(lambda u: stage.matrix_coefficients(u, {}, model.table.to_vector()))(
+        stage.stack(some_state(model, 1))
+    )
     token = system.factorise(*(np.asarray(part) for part in coefficients))
     b, y = np.random.default_rng(3).standard_normal((2, system.operator.size))
     x = system.solve(token, b)
@@ -226,8 +233,8 @@ def test_the_periodic_state_by_three_routes(settled):
     start = year_state(model, found.fields)
     newton = newton_krylov(model, year, start, x, 1e-9)
     accelerated = anderson(model, year, start, x, 1e-7, years=400)
-    stepped = integrate(model, year, start, x, 5000, 1e-7)
-    assert newton.drift < 1e-9 and accelerated.drift < 1e-7 and stepped.drift < 1e-7
+    stepped = integrate(model, year, start, x, 5000, 1e-6)
+    assert newton.drift < 1e-9 and accelerated.drift < 1e-7 and stepped.drift < 1e-6
     assert newton.years < stepped.years / 10
     assert accelerated.years < stepped.years
     for other in (accelerated, stepped):

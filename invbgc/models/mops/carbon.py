@@ -84,19 +84,17 @@ def zooplankton_ratio(food_ratio, p) -> jax.Array:
 
 
 def ratios(env: Environment, tracers, p) -> tuple[jax.Array, jax.Array]:
-    """r_Y and r_Z of every column, [n_columns]; both 117 with Redfield stoichiometry.
+    """r_Y and r_Z of every column, [n_columns]; both 117 where the value `flexible` is 0.
 
     r_Z follows the C:P of surface phytoplankton, `tracers["PHYC"]` over `tracers["PHY"]`, between 117 and 250.
     """
-    if env.options.stoichiometry == "redfield":
-        constant = jnp.full(env.grid.n_columns, REDFIELD)
-        return constant, constant
     r_Y = uptake_ratio(tracers["PO4"][0], env.temperature[0], p, env.shapes)
     phy, phyc = tracers["PHY"][0], tracers["PHYC"][0]
     some = (phy > 0.0) & (phyc > 0.0)
     food = jnp.where(some, phyc / jnp.where(some, phy, 1.0), REDFIELD)
     food = env.shapes.between(food, REDFIELD, LARGEST_RATIO, _ROUNDING)
-    return r_Y, zooplankton_ratio(food, p)
+    flexible = p["flexible"] > 0.5
+    return jnp.where(flexible, r_Y, REDFIELD), jnp.where(flexible, zooplankton_ratio(food, p), REDFIELD)
 
 
 def of_pool(env: Environment, tracers, name: str, lost) -> jax.Array:

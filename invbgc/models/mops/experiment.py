@@ -85,13 +85,12 @@ def experiment(
         progress(f"spin-up under {model.pco2:g} ppm: {total:.1f} Pg C in ocean and air")
     else:
         total = float(under_pco2(model, core, control, control_pco2).total)
-    fixed = variant(model, stoichiometry="redfield")
-    members: list[tuple[str, MopsModel, dict[str, float]]] = [(CONTROL, model, control), (FIXED, fixed, control)]
-    members += [(run_name(b), model, values | {"b_C": float(b)}) for b in b_C if abs(b - control["b_C"]) > 1e-9]
+    members = {CONTROL: control | {"flexible": 1.0}, FIXED: control | {"flexible": 0.0}}
+    members |= {run_name(b): values | {"b_C": float(b)} for b in b_C if abs(b - control["b_C"]) > 1e-9}
     rows = []
-    for name, member, p in members:
-        state = with_total(member, core, p, total, start=control_pco2 or model.pco2)
-        rows.append(describe(member, state, p, name))
+    for name, p in members.items():
+        state = with_total(model, core, p, total, start=control_pco2 or model.pco2)
+        rows.append(describe(model, state, p, name))
         progress(
             f"{name:<10} pCO2 {float(state.pco2):6.1f} ppm, C:P of export {float(rows[-1].export_ratio):5.1f}, "
             f"POC export {float(rows[-1].poc_export):5.2f} Pg C/yr"

@@ -83,9 +83,9 @@ class MopsModel:
         return {name: np.full(self.grid.n_wet, value) for name, value in (organic | START).items()}
 
     def values(self, x) -> Mapping[str, Any]:
-        """Parameter values, and `pCO2` in ppm, of optimiser coordinates or of a dictionary of values."""
+        """Parameter values, `pCO2` in ppm and `flexible` (0 or 1), of coordinates or of a dictionary of values."""
         values = x if isinstance(x, Mapping) else self.table.to_values(x)
-        return {"pCO2": self.pco2, **values}
+        return {"pCO2": self.pco2, "flexible": float(self.options.stoichiometry == "flexible"), **values}
 
     # ------------------------------------------------------------------ sources
 

@@ -1,0 +1,117 @@
+"""The commands of MOPS on the ocean of 22 boxes, and a fit that finds the truth of a twin."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import invbgc as ib
+from invbgc import mops_study
+from invbgc.cli import app
+from invbgc.inference.posterior import Posterior
+from invbgc.models.mops import MopsModel, mops_parameters
+from invbgc.runfile import read_run
+
+DRAW = np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run file on few_box with a dataset of its own, whose observations the model itself will replace."""
+    place = tmp_path_factory.mktemp("mops")
+    ocean = ib.load_circulation("few_box")
+    forcing = ib.idealised_forcing(ocean.grid)
+    observed = {
+        "DIP": forcing.phosphate,
+        "DIC": 2000.0 + 0.05 * ocean.grid.wet_depth,
+        "O2": 300.0 - 50 * forcing.phosphate,
+    }
+    observations = ib.Observations.from_fields(observed, ocean.grid)
+    data = forcing.to_dataset(ocean.grid).merge(observations.to_dataset(), combine_attrs="override")
+    data.to_netcdf(place / "data.nc")
+    (place / "run.toml").write_text(
+        '[run]\noutput = "out"\n[circulation]\nname = "few_box"\n[dataset]\nname = "data.nc"\n'
+        '[observations]\ntracers = ["DIP", "DIC", "O2"]\n'
+        "[mops]\nb_C = [0.75, 1.46]\ntime_step_days = 4.0\nsubsteps = 8\n"
+    )
+    return place
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, ["mops", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_the_experiment_from_a_run_file(folder):
+    answer = invoke("experiment", folder / "run.toml")
+    assert answer.exit_code == 0, answer.output
+    out = folder / "out" / "mops"
+    with xr.open_dataset(out / "experiment.nc") as table:
+        assert list(table["run"].values) == ["control", "redfield", "b_C 0.75"]
+        pco2 = dict(zip(table["run"].values, table["pco2"].values, strict=True))
+        assert pco2["b_C 0.75"] < pco2["control"] < pco2["redfield"] < table.attrs["abiotic_pco2"]
+        assert float(table["export_ratio"].sel(run="redfield")) == pytest.approx(117.0, rel=1e-9)
+        assert np.ptp(table["total_carbon"].values) < 1e-8 * table.attrs["total_carbon"]
+        assert float(np.ptp(table["pop_export"].values)) < 1e-12
+        assert "manifest" in table.attrs
+    for name in ("core.nc", "published.csv", "theory.nc", "report.html", "mops_storage.png", "mops_flux_ratio.png"):
+        assert (out / name).stat().st_size > 0
+    assert "stored carbon" in (out / "report.html").read_text()
+    # The core is there: one more run takes it, with the total of the experiment.
+    again = invoke("run", folder / "run.toml", "--b-carbon", 0.75, "--total", table.attrs["total_carbon"])
+    assert "implicit steps" not in again.output
+    with xr.open_dataset(out / "state.nc") as state:
+        assert float(state["pco2"]) == pytest.approx(pco2["b_C 0.75"], rel=1e-8)
+        assert state["PHYC"].attrs["units"] == "mmol m-3"
+
+
+def test_the_periodic_state_has_a_file_and_a_figure(folder):
+    answer = invoke("spinup", folder / "run.toml", "--periodic", "newton")
+    assert answer.exit_code == 0, answer.output
+    with xr.open_dataset(folder / "out" / "mops" / "periodic_newton.nc") as state:
+        assert state.attrs["drift"] < mops_study.DRIFT and state.sizes["step"] > 1
+    assert (folder / "out" / "mops" / "mops_drift.png").exists()
+
+
+def test_wrong_arguments_are_explained(folder):
+    for arguments, words in (
+        (("spinup", folder / "run.toml", "--periodic", "guess"), "newton, anderson or direct"),
+        (("run", folder / "run.toml", "--pco2", 280, "--total", 4e4), "one of them"),
+    ):
+        answer = invoke(*arguments)
+        assert answer.exit_code == 2 and words in answer.output
+
+
+def test_a_twin_gives_its_exponents_back_within_their_errors(folder):
+    """Synthetic phosphate, oxygen and DIC at known b_P and b_C, with errors of a twentieth of the spread."""
+    run = read_run(folder / "run.toml")
+    settled, _, _ = mops_study.core(run, progress=lambda line: None)
+    table = mops_parameters(b_C=1.2)
+    model = MopsModel(
+        settled.circulation,
+        settled.forcing,
+        table=table.freeze([name for name in table.free_names if name not in ("b_P", "b_C")]),
+    )
+    model.start_from(settled.start)
+    truth = model.table.to_vector()
+    fields, info = model.steady(truth, None)
+    assert all(bool(stage.converged) for stage in info.values())
+    volume = model.grid.volume / model.grid.volume.mean()
+    observed = {}
+    for name in ("DIP", "O2", "DIC"):
+        exact = np.asarray(model.observable(fields)[name])
+        mean = np.average(exact, weights=volume)
+        spread = np.sqrt(np.average((exact - mean) ** 2, weights=volume))
+        noise = 0.05 * spread / np.sqrt(volume)
+        # Errors of both signs need room above zero.
+        observed[name] = np.where(exact > 5.0 * noise, exact + noise * DRAW.standard_normal(exact.size), np.nan)
+    posterior = Posterior(model, ib.Observations.from_fields(observed, model.grid))
+    point = posterior.value_grad_hess(truth)
+    step = 1e-4 * np.eye(2)
+    for i in range(2):
+        ahead, behind = (posterior.value(truth + sign * step[i], point) for sign in (1, -1))
+        assert point.gradient[i] == pytest.approx((ahead.value - behind.value) / 2e-4, rel=1e-4, abs=1e-7)
+    found = ib.fit(posterior, truth + np.array([0.02, -0.05]), gtol=1e-6)
+    assert found.converged
+    error = np.sqrt(np.diag(ib.laplace(found, scaling="all").covariance))
+    assert np.all(np.abs(found.x - truth) < 2.5 * error)
+    assert np.all(error < 0.2)
