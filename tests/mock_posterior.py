@@ -39,6 +39,8 @@ COMPILED = {}  # the same formula is compiled once for all tests
 class MockModel:
     """Three tracers given by formulas in depth and latitude."""
 
+    euphotic_layers = 2
+
     def __init__(self):
         self.circulation = few_box()
         self.grid = self.circulation.grid
