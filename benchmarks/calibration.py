@@ -29,14 +29,14 @@ def main() -> None:
     from invbgc.inference.posterior import Posterior
     from invbgc.models.pco import PCOModel, pco_parameters
     from invbgc.models.pco.parameters import GAS_EXCHANGE
-    from invbgc.run import _ocean
+    from invbgc.run import load_ocean
     from invbgc.runfile import preset
     from invbgc.transient.atmosphere import load_atmosphere
     from invbgc.transient.calibrate import era_of
     from invbgc.transient.integrate import Clock
     from invbgc.transient.twin import synthetic_bottles, write_twin
 
-    circulation, forcing, observations = _ocean(preset("embedded_8deg"))
+    circulation, forcing, observations = load_ocean(preset("embedded_8deg"))
     model = PCOModel(circulation, forcing, None, pco_parameters("published"))
     era = era_of(Posterior(model, observations), load_atmosphere(), Clock(*YEARS), ())
     truth = era.posterior.value(era.posterior.table.with_values({GAS_EXCHANGE: SCALE}).to_vector())

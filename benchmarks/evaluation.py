@@ -40,7 +40,7 @@ def make_posterior(degrees: int, backend: str, shared: Path) -> Any:
     """Posterior of a case at its published parameters."""
     from invbgc.inference.posterior import Posterior
     from invbgc.models.pco import PCOModel, pco_parameters
-    from invbgc.run import _ocean
+    from invbgc.run import load_ocean
     from invbgc.runfile import preset
 
     table = pco_parameters("published")
@@ -52,7 +52,7 @@ def make_posterior(degrees: int, backend: str, shared: Path) -> Any:
         source = shared / "wang2023_observations"
         forcing, observations = load_dataset("wang2023", circulation.grid, source=source, circulation=circulation)
     else:
-        circulation, forcing, observations = _ocean(preset(CASES[degrees]))
+        circulation, forcing, observations = load_ocean(preset(CASES[degrees]))
     return Posterior(PCOModel(circulation, forcing, None, table, backend), observations)
 
 
