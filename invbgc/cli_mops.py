@@ -52,6 +52,9 @@ def spinup(
     path, found = study.periodic(run, periodic, runfile, typer.echo, fresh)
     typer.echo(f"{found.years} model years ({found.products} products with the derivative), {found.seconds:.0f} s")
     typer.echo(f"Result:  {path}")
+    if found.drift >= study.DRIFT:
+        typer.echo(f"Not settled: a drift of {found.drift:.1e} per year is left (wanted {study.DRIFT:g}).", err=True)
+        raise typer.Exit(3)
 
 
 @mops_app.command("run")

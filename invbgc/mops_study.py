@@ -283,6 +283,8 @@ def experiment(run: RunFile, source: Path | None = None, progress: Progress = pr
     from invbgc.mops_report import write_report
     from invbgc.plots.mops import write_figures
 
+    if not any(abs(b - 0.75) < 1e-9 for b in run.mops.b_C):
+        raise InputError(f"[mops] b_C = {list(run.mops.b_C)}; expected 0.75 among them, the run that the paper prints.")
     model, _, fields = core(run, source, progress)
     table = compute(model, fields, run.mops.b_C, run.mops.control_pco2, progress)
     folder = run.run.output / FOLDER
@@ -320,9 +322,12 @@ def fit(run: RunFile, source: Path | None = None, progress: Progress = print, fr
     """
     from invbgc.inference.fit import fit as find_optimum
     from invbgc.inference.posterior import Posterior
-    from invbgc.models.mops import MopsModel
+    from invbgc.models.mops import MopsModel, mops_parameters
     from invbgc.run import approximations, inputs
 
+    known = mops_parameters(run.mops.calibration)
+    for name in run.mops.fit:
+        known[name]  # says what is known where it is not, before anything is computed
     settled, observations, _ = core(run, source, progress)
     wanted = [
         name for name in run.observations.tracers if name in ("DIP", "DIC", "O2") and name in observations.tracers
@@ -332,8 +337,6 @@ def fit(run: RunFile, source: Path | None = None, progress: Progress = print, fr
             f"invbgc mops fit: observations of {', '.join(observations.tracers)}; expected DIP, DIC or O2, which MOPS "
             "models in full."
         )
-    for name in run.mops.fit:
-        settled.table[name]  # says what is known where it is not
     table = settled.table.freeze([name for name in settled.table.free_names if name not in run.mops.fit])
     model = MopsModel(settled.circulation, settled.forcing, settled.options, table, run.solver.backend)
     model.pco2 = run.mops.fit_pco2

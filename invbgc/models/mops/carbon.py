@@ -24,6 +24,7 @@ from invbgc.models.mops.environment import Environment
 from invbgc.models.mops.plankton import SMALLEST
 from invbgc.models.mops.shapes import Shapes
 from invbgc.models.mops.sinking import Sinking, sink, sinking_speed
+from invbgc.storage import REDFIELD
 
 CARBON = ("PHYC", "ZOOC", "DOC", "POC", "DIC")
 """Tracers of carbon, in the order in which each depends on those before it."""
@@ -31,10 +32,8 @@ CARBON = ("PHYC", "ZOOC", "DOC", "POC", "DIC")
 POOL_OF = {"PHYC": "PHY", "ZOOC": "ZOO", "DOC": "DOP", "POC": "DET"}
 """Carbon pool -> the phosphorus it belongs to."""
 
-REDFIELD = 117.0
-"""Least C:P of uptake, and C:P of everything buried."""
 LARGEST_RATIO = 250.0
-"""Greatest C:P of uptake."""
+"""Greatest C:P of uptake; the least, and that of everything buried, is `REDFIELD`."""
 REFERENCE_PHOSPHATE, REFERENCE_TEMPERATURE = 0.57, 18.0 + ZERO_CELSIUS
 """Where the C:P of uptake is 117: mmol m-3 and K."""
 _ROUNDING = 0.25

@@ -21,8 +21,8 @@ from invbgc.models.mops.environment import RETURN_TIME
 from invbgc.models.mops.model import MopsModel
 from invbgc.models.mops.year import PG_PER_MMOL, PG_PER_PPM
 
-_STEPS = 6
-"""Newton steps for pCO2; the total is nearly linear in it, and four reach round-off."""
+_STEPS = 12
+"""Newton steps for pCO2 at most; each moves it by a factor e at most, and near the root three reach round-off."""
 
 _ROUND_OFF = 1e-12
 """Relative change of pCO2 that counts as none."""
@@ -122,6 +122,9 @@ def balanced(model: MopsModel, fields: Mapping[str, jax.Array], x, total, start:
         _checked(solution)
         if not _traced(step) and abs(float(step)) < _ROUND_OFF:
             break
+    else:
+        if not _traced(pco2):
+            raise ConvergenceError(f"MOPS: no pCO2 was found that holds {float(total):.1f} Pg C in ocean and air")
     fields = _checked(held(pco2)[1])
     if not _traced(pco2) and not _BOUNDS[0] < float(pco2) < _BOUNDS[1]:
         raise ConvergenceError(f"MOPS: no pCO2 between 1 and 5000 ppm holds {float(total):.1f} Pg C in ocean and air")

@@ -14,9 +14,7 @@ from invbgc.models.mops.environment import FAST_EXCHANGE
 from invbgc.models.mops.model import MopsModel
 from invbgc.models.mops.sinking import open_share
 from invbgc.models.mops.year import DAYS, PG_PER_MMOL
-
-EXPORT_DEPTH = 100.0
-"""Depth of the export, m."""
+from invbgc.storage import EXPORT_DEPTH
 
 TMOL_PER_MMOL = 1e-15
 

@@ -20,6 +20,7 @@ from invbgc.models.mops.closed import ClosedState, balanced, under_pco2, with_to
 from invbgc.models.mops.core import CORE
 from invbgc.models.mops.model import TRACERS, MopsModel
 from invbgc.models.mops.options import MopsOptions
+from invbgc.models.mops.year import PG_PER_MMOL
 
 B_C_SERIES = (0.5, 0.75, 1.0, 1.25, 1.46, 1.75)
 """Exponents of the POC flux, the paper's range."""
@@ -124,7 +125,7 @@ def describe(model: MopsModel, state: ClosedState, x, name: str) -> xr.Dataset:
     held = diag.storage_of(model, state.fields, x)
     volume = np.asarray(grid.volume)
     uptake_c, uptake_p = (float(volume @ diagnostics[key]) for key in ("uptake_C", "uptake_P"))
-    per_pg = 1e15 / 12.011 * 1e-12  # Tmol C per Pg C
+    per_pg = diag.TMOL_PER_MMOL / PG_PER_MMOL
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(pop > 0.0, poc * per_pg / pop, np.nan)
         columns = np.where(diagnostics["pop_flux"] > 0.0, diagnostics["poc_flux"] / diagnostics["pop_flux"], np.nan)

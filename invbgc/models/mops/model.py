@@ -153,7 +153,7 @@ class MopsModel:
 
         here = grid.to_columns(own["POC"])
         push = jax.linearize(source, here)[1]
-        of_even, of_odd = push(jnp.where(even, 1.0, 0.0) + 0.0 * here), push(jnp.where(even, 0.0, 1.0) + 0.0 * here)
+        of_even, of_odd = (push(jnp.broadcast_to(jnp.where(where, 1.0, 0.0), here.shape)) for where in (even, ~even))
         loss = -grid.from_columns(jnp.where(even, of_even, of_odd))
         return loss, jnp.where(even, of_odd, of_even)
 

@@ -5,10 +5,7 @@ import pandas as pd
 import xarray as xr
 
 from invbgc.models.mops.experiment import CONTROL, FIXED, run_name
-from invbgc.storage import PUBLISHED, REDFIELD, pco2_of_ratio, respired_ratio
-
-HORIZONS = (250.0, 1000.0, 2000.0)
-"""z' that the paper compares, m."""
+from invbgc.storage import HORIZONS, PUBLISHED, REDFIELD, pco2_of_ratio, respired_ratio
 
 
 def beside_published(table: xr.Dataset, lines: xr.Dataset) -> pd.DataFrame:

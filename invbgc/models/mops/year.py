@@ -20,21 +20,22 @@ import jax
 import jax.numpy as jnp
 
 from invbgc.circulation.propagation import Propagation
-from invbgc.constants import DAY
+from invbgc.constants import DAY, MOLAR_MASS
 from invbgc.errors import InputError
 from invbgc.models.mops import carbon
 from invbgc.models.mops.core import CORE, PHOSPHORUS_IN, core_rates, core_sources
 from invbgc.models.mops.light import daylight
 from invbgc.models.mops.model import TRACERS, MopsModel
 from invbgc.models.mops.plankton import R_NP
+from invbgc.storage import PG_PER_UATM
 
 DAYS = 360
 """Days of the model's year."""
 
-PG_PER_PPM = 2.1324
-"""Pg of carbon in the atmosphere per ppm of CO2, as in the published model."""
+PG_PER_PPM = PG_PER_UATM
+"""Pg of carbon in the atmosphere per ppm of CO2."""
 
-PG_PER_MMOL = 12.011e-18
+PG_PER_MMOL = MOLAR_MASS["C"] * 1e-18
 """Pg of carbon per mmol."""
 
 
@@ -69,7 +70,6 @@ def make_year(
     propagation: Propagation,
     substeps: int = 8,
     with_carbon: bool = False,
-    interactive: bool = True,
     seasonal_light: bool = True,
 ) -> Callable[[YearState, object], YearResult]:
     """The map over one year of 360 days, compiled when it is first called.
@@ -78,8 +78,7 @@ def make_year(
         model: the model; its options and its environment are used.
         propagation: the transport of a year; the steps of 360 days must be a whole number.
         substeps: N, steps of biology per step of transport.
-        with_carbon: carry the carbon tracers too.
-        interactive: let the atmosphere exchange carbon with the ocean, else pCO2 stays.
+        with_carbon: carry the carbon tracers too, and the atmosphere that shares their carbon.
         seasonal_light: the light of the day, or its annual mean effect on growth, as in the steady model.
 
     Returns:
@@ -112,8 +111,7 @@ def make_year(
             sources |= carbon.carbon_sources(env, fields, rates, p)
             gas = carbon.carbon_exchange(env, fields["DIC"][0], pco2)
             sources["DIC"] = sources["DIC"] + env.at_surface(gas) + carbon.REDFIELD * river
-            if interactive:
-                pco2 = pco2 - dt * jnp.vdot(env.volume[0], gas) * PG_PER_MMOL / PG_PER_PPM
+            pco2 = pco2 - dt * jnp.vdot(env.volume[0], gas) * PG_PER_MMOL / PG_PER_PPM
         change = jnp.stack([sources[name] for name in names])
         buried = dt * jnp.vdot(env.volume, rates.sinking.buried)
         return dt * jnp.where(wet, change, 0.0), pco2, buried
