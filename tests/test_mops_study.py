@@ -78,9 +78,8 @@ def test_wrong_arguments_are_explained(folder):
         answer = invoke(*arguments)
         assert answer.exit_code == 2 and words in answer.output
     for line, command, words in (("fit = ['b_X']", "fit", "b_X"), ("b_C = [0.5]", "experiment", "0.75")):
-        (folder / "wrong.toml").write_text(
-            f'[circulation]\nname = "few_box"\n[dataset]\nname = "data.nc"\n[mops]\n{line}\n'
-        )
+        text = (folder / "run.toml").read_text().partition("[mops]")[0]
+        (folder / "wrong.toml").write_text(f"{text}[mops]\n{line}\n")
         answer = invoke(command, folder / "wrong.toml")
         assert answer.exit_code == 2 and words in answer.output and "boxes" not in answer.output
 
