@@ -58,3 +58,6 @@ CIRCULATIONS: dict[str, Callable[[], Circulation]] = {
     "embedded_8deg": partial(load_circulation, "embedded_8deg"),
 }
 """Name -> builder."""
+
+TRACERS = ["radiocarbon"]
+"""Names in the registry of tracers; a new tracer costs one entry."""
