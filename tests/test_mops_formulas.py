@@ -179,14 +179,16 @@ def test_dic_in_equilibrium_and_revelle_factors(temperature, salinity, alkalinit
 
 
 def test_fast_exchange_relaxes_within_days():
-    """160 m per day over 10 m and 1/16 of a day is one: a step adds the deficit of CO2*. States at the start of steps."""
+    """160 m per day over 10 m and 1/16 d is one: a step adds the deficit of CO2*. States at the start of steps."""
     constants, dic, found = water(18.0, 34.88), jnp.array(2000.0), []
     step = FAST_EXCHANGE / 10.0 * 0.0625
     assert step == 1.0
     for _ in range(59):
         found.append(float(mole_fraction(dic, ALKALINITY, constants)))
         dic = dic + co2_flux(dic, ALKALINITY, constants, step, 280.0, pressure=1.0)
-    np.testing.assert_allclose([found[n - 1] for n in (1, 8, 16, 32, 59)], [234.7, 245.1, 254.5, 266.9, 276.0], atol=0.06)
+    np.testing.assert_allclose(
+        [found[n - 1] for n in (1, 8, 16, 32, 59)], [234.7, 245.1, 254.5, 266.9, 276.0], atol=0.06
+    )
 
 
 ECCO = np.concatenate([[0.0, 10.0, 20.0, 35.0, 55.0, 75.0], ECCO_EDGES])
