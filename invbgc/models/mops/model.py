@@ -270,7 +270,7 @@ class MopsModel:
     # ------------------------------------------------------------------ what is read from a state
 
     def observable(self, fields: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """What observations measure [n_wet] mmol m-3: DIP, DIC, O2, DOC (semi-labile only)."""
+        """What observations measure [n_wet] mmol m-3: DIP (PO4), DIC, O2, DOC (semi-labile only)."""
         return {"DIP": fields["PO4"], "DIC": fields["DIC"], "O2": fields["O2"], "DOC": fields["DOC"]}
 
     def admissible(self, x: np.ndarray) -> str | None:
