@@ -151,7 +151,7 @@ class SolverSection(Section):
 
     backend: Literal["auto", "superlu", "pardiso", "cudss"] = Field(
         default="auto",
-        description="auto takes the fastest one installed; cudss runs on a GPU, and is what auto takes with --device gpu.",
+        description="auto takes the fastest one installed; cudss needs a GPU and is what auto takes with --device gpu.",
     )
     memory_GiB: float | None = Field(
         default=None, gt=0, description="Memory that live factors may take; fewer are kept alive where it is small."
