@@ -6,8 +6,8 @@ freed factor waits, with its symbolic work and its memory, for the next values. 
 
 cuDSS replaces pivots that are small in absolute terms, so that every matrix is scaled to order one.
 
-Versions of cuDSS before 1.0 accept the setting for transposed solves and ignore it. A small system is solved once per
-process to find out; where the setting does nothing, the transpose is factored too, when it is first solved with.
+Versions of cuDSS before 1.0 accept the setting for transposed solves without supporting it. A small system is solved
+once per process to find out; where the setting does not work, the transpose is factored too, when it is first needed.
 """
 
 import functools
