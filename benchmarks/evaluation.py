@@ -57,11 +57,21 @@ def make_posterior(degrees: int, backend: str, shared: Path) -> Any:
 
 
 def measure(degrees: int, backend: str, shared: Path, alternatives: bool) -> dict[str, Any]:
-    """Seconds, counts and peak memory of one case; medians of `REPEATS` evaluations."""
+    """Seconds, counts and peak memory of one case, and the alternatives where they are asked for."""
     import invbgc.inference.posterior  # noqa: F401
 
     imported = _memory()
     posterior = make_posterior(degrees, backend, shared)
+    result, here = timed(posterior)
+    result |= {"degrees": degrees, "import_GiB": imported}
+    if alternatives:
+        direction = STEP * np.cos(np.arange(len(here.x)))
+        result["alternatives"] = compare(posterior, here, here.x + direction)
+    return result | {"floor_seconds": floor(posterior.model.systems["tracer"])}
+
+
+def timed(posterior: Any) -> tuple[dict[str, Any], Any]:
+    """Seconds, counts and peak memory of evaluations, medians of `REPEATS`; and the first evaluation."""
     systems = posterior.model.systems
     x = posterior.x0
     start = time.perf_counter()
@@ -89,18 +99,14 @@ def measure(degrees: int, backend: str, shared: Path, alternatives: bool) -> dic
         rows[kind]["iterations"] = {name: int(count) for name, count in evaluation.stats["iterations"].items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     result = {
-        "degrees": degrees,
         "backend": systems["tracer"].backend,
         "boxes": posterior.model.grid.n_wet,
         "cold_seconds": cold,
-        "import_GiB": imported,
         "peak_GiB": peak,
         "max_residual": residual,
         "evaluations": rows,
     }
-    if alternatives:
-        result["alternatives"] = compare(posterior, here, x + direction)
-    return result | {"floor_seconds": floor(systems["tracer"])}
+    return result, here
 
 
 def compare(posterior: Any, here: Any, x: np.ndarray) -> dict[str, Any]:

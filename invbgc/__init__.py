@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from invbgc.inference.target import Target, find_target
     from invbgc.inference.twin import synthetic_observations
     from invbgc.inference.twins import coverage, draw_twin
+    from invbgc.models.mops import MopsModel, MopsOptions, mops_parameters
     from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
+    from invbgc.models.tracers import Tracer, TracerModel
     from invbgc.observations import Observations, skill
     from invbgc.parameters import Parameter, ParameterTable
     from invbgc.report import write_report
@@ -81,6 +83,8 @@ __all__ = [
     "InvbgcError",
     "JointProblem",
     "Laplace",
+    "MopsModel",
+    "MopsOptions",
     "Observations",
     "OceanGrid",
     "PCOModel",
@@ -92,6 +96,8 @@ __all__ = [
     "Simulation",
     "State",
     "Target",
+    "Tracer",
+    "TracerModel",
     "TransientModel",
     "Yearbook",
     "alternate",
@@ -128,6 +134,7 @@ __all__ = [
     "load_atmosphere",
     "load_circulation",
     "load_dataset",
+    "mops_parameters",
     "open_dataset",
     "pco_parameters",
     "plots",
@@ -207,6 +214,8 @@ _HOMES = {
     ),
     "invbgc.inference.twin": ("synthetic_observations",),
     "invbgc.models.pco": ("PCOModel", "PCOOptions", "pco_parameters"),
+    "invbgc.models.mops": ("MopsModel", "MopsOptions", "mops_parameters"),
+    "invbgc.models.tracers": ("Tracer", "TracerModel"),
     "invbgc.observations": ("Observations", "skill"),
     "invbgc.parameters": ("Parameter", "ParameterTable"),
     "invbgc.report": ("write_report",),

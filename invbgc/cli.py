@@ -17,7 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     add_completion=False,
-    help="Fit the ocean's phosphorus, carbon and oxygen cycles to observations.",
 )
 data_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="What can be computed on and with, and getting it."
@@ -34,6 +33,21 @@ SourcesArgument = Annotated[list[str] | None, typer.Argument(help="Names of sour
 def main() -> None:
     """Run the command line."""
     app()
+
+
+@app.callback()
+@guard
+def choose_device(
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu or gpu, before the command: invbgc --device gpu fit. Where absent, JAX chooses."),
+    ] = None,
+) -> None:
+    """Fit the ocean's phosphorus, carbon and oxygen cycles to observations."""
+    if device is not None:
+        from invbgc.device import choose
+
+        choose(device)
 
 
 @app.command()
@@ -198,7 +212,7 @@ def check(runfile: RunArgument = None) -> None:
 @app.command()
 @guard
 def info() -> None:
-    """Print versions, sparse solvers found, cores, memory, and what is known by name."""
+    """Print versions, sparse solvers found, device, cores, memory, and what is known by name."""
     from invbgc import run
 
     for key, value in run.environment().items():

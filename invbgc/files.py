@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 import invbgc
+from invbgc import device
 from invbgc.errors import InputError
 
 PACKAGES = ("numpy", "scipy", "jax", "jaxlib", "optax", "xarray", "netCDF4")
@@ -141,8 +142,8 @@ def manifest(
         seed: of the random numbers.
 
     Returns:
-        versions, git_commit (None outside a repository), inputs with their sha256, options, seed, command, platform and
-        date (UTC).
+        versions, git_commit (None outside a repository), inputs with their sha256, options, seed, command, platform,
+        the device that JAX computes on and date (UTC).
 
     Raises:
         InputError: an input cannot be read.
@@ -159,6 +160,7 @@ def manifest(
         "seed": seed,
         "command": sys.argv,
         "platform": platform.platform(),
+        "device": device.used(),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 

@@ -135,13 +135,9 @@ def _year(model: "MopsModel", run: RunFile, with_carbon: bool = False) -> Any:
 
 def to_dataset(model: "MopsModel", fields: Mapping[str, Any]) -> xr.Dataset:
     """Tracers on (depth, latitude, longitude), mmol m-3."""
-    names = {"PO4": "phosphate", "DOP": "dissolved organic phosphorus", "O2": "dissolved oxygen", "DIN": "nitrate",
-             "PHY": "phytoplankton phosphorus", "ZOO": "zooplankton phosphorus", "DET": "detritus phosphorus",
-             "PHYC": "phytoplankton carbon", "ZOOC": "zooplankton carbon", "DOC": "dissolved organic carbon",
-             "POC": "detritus carbon", "DIC": "dissolved inorganic carbon"}  # fmt: skip
     return xr.Dataset(
         {
-            name: model.grid.unpack(np.asarray(field), name, {"units": "mmol m-3", "long_name": names[name]})
+            name: model.grid.unpack(np.asarray(field), name, {"units": "mmol m-3", "long_name": model.long_names[name]})
             for name, field in fields.items()
         }
     )

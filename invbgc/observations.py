@@ -15,7 +15,7 @@ from invbgc.errors import InputError
 from invbgc.grid import OceanGrid
 
 TRACERS = ("DIP", "DIC", "ALK", "O2", "DOC")
-"""Tracers that can be observed, in the order of every table and file."""
+"""Tracers of the datasets, in the order of every table and file; others, of a user's own model, come after them."""
 
 LONG_NAMES = {
     "DIP": "observed dissolved inorganic phosphorus",
@@ -27,6 +27,12 @@ LONG_NAMES = {
 
 OUTLIER_PERCENTILES = (0.1, 99.9)
 """Percentiles outside which values are dropped (Wang et al. 2023)."""
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of tracers in the order of `TRACERS`, others after them as they come."""
+    names = list(names)
+    return [name for name in TRACERS if name in names] + [name for name in names if name not in TRACERS]
 
 
 @partial(
@@ -46,7 +52,7 @@ class TracerObservations:
     Its inverse is W - V V^T (Woodbury), V = W B L^-T, L L^T = I + B^T W B, which takes the place of the weights W.
 
     Attributes:
-        tracer: name, one of `TRACERS`.
+        tracer: name, one of the model's observables.
         index: [m] wet index of each observed box, increasing.
         value: [m] mmol m-3.
         weight: [m] (mmol m-3)^-2.
@@ -82,7 +88,7 @@ def observe(tracer: str, values: Any, grid: OceanGrid) -> TracerObservations:
     """Observations of one tracer from a wet vector with NaN where nothing was measured.
 
     Args:
-        tracer: one of `TRACERS`.
+        tracer: name.
         values: [n_wet] mmol m-3, NaN where unobserved.
         grid: the grid.
 
@@ -90,11 +96,9 @@ def observe(tracer: str, values: Any, grid: OceanGrid) -> TracerObservations:
         the observed boxes with their weights.
 
     Raises:
-        InputError: unknown tracer, wrong length, fewer than two observed boxes, or all values equal.
+        InputError: wrong length, fewer than two observed boxes, or all values equal.
     """
     values = np.asarray(values, dtype=np.float64)
-    if tracer not in TRACERS:
-        raise InputError(f"Observations of '{tracer}': unknown tracer; expected one of {', '.join(TRACERS)}.")
     if values.shape != (grid.n_wet,):
         raise InputError(f"Observations of {tracer}: shape {values.shape}; expected {(grid.n_wet,)}, the wet boxes.")
     index = np.flatnonzero(np.isfinite(values))
@@ -115,7 +119,7 @@ class Observations:
     """Observations of several tracers on one grid.
 
     Attributes:
-        tracers: tracer -> its observations, in the order of `TRACERS`.
+        tracers: tracer -> its observations, in the order of `in_order`.
         grid: the grid.
         attrs: provenance: source, licence, processing steps, `synthetic` if made by a model.
     """
@@ -129,7 +133,7 @@ class Observations:
         """Observations from wet vectors.
 
         Args:
-            fields: tracer -> [n_wet] mmol m-3, NaN where unobserved.
+            fields: tracer -> [n_wet] mmol m-3, NaN where unobserved; `Posterior` checks that the model has the tracer.
             grid: the grid.
             attrs: provenance.
 
@@ -139,10 +143,9 @@ class Observations:
         Raises:
             InputError: as `observe`, or no tracer is given.
         """
-        unknown = sorted(set(fields) - set(TRACERS))
-        if unknown or not fields:
-            raise InputError(f"Observations: found tracers {unknown or 'none'}; expected some of {', '.join(TRACERS)}.")
-        return cls({name: observe(name, fields[name], grid) for name in TRACERS if name in fields}, grid, attrs or {})
+        if not fields:
+            raise InputError(f"Observations: found no tracer; expected some, {', '.join(TRACERS)} or others.")
+        return cls({name: observe(name, fields[name], grid) for name in in_order(fields)}, grid, attrs or {})
 
     def subset(self, names: Iterable[str]) -> "Observations":
         """The observations of the named tracers only; weights do not change.
@@ -165,12 +168,10 @@ class Observations:
 
     def to_dataset(self) -> xr.Dataset:
         """`observed_<tracer>` on (depth, latitude, longitude) in mmol m-3, NaN where unobserved."""
-        fields = {
-            f"observed_{name}": self.grid.unpack(
-                self.vector(name), f"observed_{name}", {"units": "mmol m-3", "long_name": LONG_NAMES[name]}
-            )
-            for name in self.tracers
-        }
+        fields = {}
+        for name in self.tracers:
+            attributes = {"units": "mmol m-3", "long_name": LONG_NAMES.get(name, f"observed {name}")}
+            fields[f"observed_{name}"] = self.grid.unpack(self.vector(name), f"observed_{name}", attributes)
         return xr.Dataset(fields, attrs=dict(self.attrs))
 
 

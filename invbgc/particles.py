@@ -139,7 +139,7 @@ def exact_power_law(exponent: ArrayLike, columns: Columns) -> SinkingLaw:
         columns: the water columns.
 
     Returns:
-        The law.
+        The law. Source: the continuous law of Wang et al. (2023), integrated over the layer.
     """
     upper, lower = columns.interface_depth[:-1], columns.interface_depth[1:]
     surface = (upper == 0)[:, None]
@@ -162,7 +162,7 @@ def exact_exponential_law(length: ArrayLike, columns: Columns) -> SinkingLaw:
         columns: the water columns.
 
     Returns:
-        The law.
+        The law. Source: the continuous law of Wang et al. (2023), integrated over the layer.
     """
     depths = jnp.divide(columns.thickness[:, None], length)
     exported = jnp.multiply(-jnp.expm1(-depths) / depths, columns.open_below)

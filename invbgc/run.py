@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import xarray as xr
 
 import invbgc
+from invbgc import device
 from invbgc.errors import InputError, InvbgcError
 from invbgc.runfile import CIRCULATIONS, DATASETS, RunFile
 from invbgc.tasks import machine_memory
@@ -212,7 +213,9 @@ def verify(run: RunFile, source: Path | None = None) -> Iterator[xr.Dataset]:
 
 
 def environment() -> dict[str, str]:
-    """What a bug report should say: versions, solvers, machine, known names."""
+    """What a bug report should say: versions, solvers, device, machine, known names."""
+    import jax  # noqa: F401  (so that it says its device)
+
     from invbgc.linalg.backend import available_backends
 
     packages = ("jax", "numpy", "scipy", "xarray", "netCDF4")
@@ -223,6 +226,7 @@ def environment() -> dict[str, str]:
         "Python": f"{platform.python_version()} on {platform.platform()}",
         "packages": versions,
         "solvers": ", ".join(available_backends()),
+        "device": device.used(),
         "cores": str(cores),
         "memory": _memory(),
         "circulations": ", ".join(CIRCULATIONS),

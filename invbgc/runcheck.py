@@ -5,6 +5,7 @@ from pathlib import Path
 
 from invbgc.circulation.registry import READERS
 from invbgc.errors import InputError
+from invbgc.linalg.backend import why_absent
 from invbgc.models.pco.parameters import pco_parameters
 from invbgc.parameters import ParameterTable
 from invbgc.runfile import CIRCULATIONS, DATASETS, TRACERS, RunFile
@@ -51,11 +52,18 @@ def validate_run(run: RunFile, where: str | Path = "the run file") -> None:
         *_check_dataset(run, where),
         *_check_parameters(run, where),
         *_check_observations(run, where),
+        *_check_solver(run, where),
     ]
     if run.run.output.exists() and not run.run.output.is_dir():
         problems.append(f"{where}, [run] output: {run.run.output} exists and is not a folder.")
     if problems:
         raise InputError(join_problems(problems))
+
+
+def _check_solver(run: RunFile, where: str | Path) -> list[str]:
+    name = run.solver.backend
+    lacking = None if name == "auto" else why_absent(name)
+    return [] if lacking is None else [f"{where}, [solver] backend: {name!r} cannot run here: {lacking}."]
 
 
 def _check_circulation(run: RunFile, where: str | Path) -> list[str]:

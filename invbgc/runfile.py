@@ -149,8 +149,9 @@ class ObservationsSection(Section):
 class SolverSection(Section):
     """The sparse direct solver."""
 
-    backend: Literal["auto", "superlu", "pardiso"] = Field(
-        default="auto", description="auto takes the fastest one installed."
+    backend: Literal["auto", "superlu", "pardiso", "cudss"] = Field(
+        default="auto",
+        description="auto takes the fastest one installed; cudss needs a GPU and is what auto takes with --device gpu.",
     )
     memory_GiB: float | None = Field(
         default=None, gt=0, description="Memory that live factors may take; fewer are kept alive where it is small."

@@ -61,11 +61,12 @@ class State:
 
     def to_dataset(self) -> xr.Dataset:
         """Every tracer, particle and rate on (depth, latitude, longitude), with units and long names."""
-        grid = self.model.grid
+        grid, named = self.model.grid, self.model.long_names.items()
+        attributes = FIELD_ATTRIBUTES | {name: (long_name, "mmol m-3") for name, long_name in named}
         everything = {name: np.asarray(value) for name, value in self.fields.items()} | self.diagnostics
         arrays = {
             name: grid.unpack(everything[name], name, {"long_name": long_name, "units": unit})
-            for name, (long_name, unit) in FIELD_ATTRIBUTES.items()
+            for name, (long_name, unit) in attributes.items()
             if name in everything
         }
         return xr.Dataset(arrays, attrs={f"parameter_{name}": value for name, value in self.parameters.items()})

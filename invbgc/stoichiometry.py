@@ -58,7 +58,7 @@ def normalise(field: ArrayLike, minimum: float, maximum: float) -> ArrayLike:
         maximum: largest value of the reference field.
 
     Returns:
-        Dimensionless, the shape of `field`.
+        Dimensionless, the shape of `field`. Source: the released code of Wang et al. (2023), for silicate.
     """
     return (field - minimum) / (maximum - minimum)
 
@@ -88,7 +88,7 @@ def top_layer_mean(field: np.ndarray, wet: np.ndarray, layers: int) -> np.ndarra
         layers: number of layers; two make the euphotic zone.
 
     Returns:
-        [n_columns], the unit of `field`.
+        [n_columns], the unit of `field`. Source: the released code of Wang et al. (2023).
     """
     top = wet[:layers]
     return np.where(top, field[:layers], 0.0).sum(axis=0) / top.sum(axis=0)

@@ -269,7 +269,7 @@ def pco2_of_ratio(ratio: ArrayLike, storage: Storage = PUBLISHED) -> jax.Array:
         storage: the constants; the published ones by default.
 
     Returns:
-        uatm.
+        uatm. Source: Tanioka et al. (2021), equations 3 and 4.
 
     Examples:
         >>> round(float(pco2_of_ratio(117.0, Storage().fully_regenerated)), 6)
@@ -286,7 +286,7 @@ def ratio_of_pco2(pco2: ArrayLike, storage: Storage = PUBLISHED) -> jax.Array:
         storage: the constants; the published ones by default.
 
     Returns:
-        mol C per mol P.
+        mol C per mol P. Source: Tanioka et al. (2021), equations 3 and 4, solved for r.
     """
     return jnp.log(jnp.asarray(pco2, dtype=float) / storage.abiotic_pco2) / storage.log_pco2_slope
 

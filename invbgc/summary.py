@@ -251,8 +251,7 @@ def global_numbers(result: xr.Dataset) -> list[GlobalNumber]:
 def derived_numbers(result: xr.Dataset) -> list[GlobalNumber]:
     """Express the flux exponents in degrees and the rates of refractory and semi-labile DOC as times.
 
-    b(T) = b + slope (T - T_min + 1) / (T_max - T_min), hence the exponent at 0 degC and its slope per degC; the
-    errors follow from the covariance.
+    b(T) = b + slope (T - T_min + 1) / (T_max - T_min), hence the exponent at 0 degC and its slope per degC.
 
     Args:
         result: the fit.

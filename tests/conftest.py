@@ -33,6 +33,7 @@ if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = flags if known else ""
 
 import invbgc  # noqa: F401  (switches on double precision before any test makes an array)
+from invbgc.linalg.backend import why_absent
 
 # Tracing makes very many small objects that refer to each other: looking for garbage among them took a tenth of the
 # time of the tests.
@@ -61,6 +62,14 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(markup, "image", lambda figure, caption, narrow=False: f"<p>{caption}</p>")
     monkeypatch.setattr(maps, "compare_maps", lambda *arguments: None)
     monkeypatch.setattr(sections, "compare_sections", lambda *arguments: None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked gpu need cuDSS and its device; where JAX shall compute on it too, set JAX_PLATFORMS=cuda,cpu."""
+    if item.get_closest_marker("gpu") is not None:
+        lacking = why_absent("cudss")
+        if lacking is not None:
+            pytest.skip(f"needs a GPU with the gpu extra installed: {lacking}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -133,7 +133,7 @@ def test_interruption_says_how_to_resume(tmp_path, monkeypatch):
 def test_info_and_data_list():
     result = invoke("info")
     assert result.exit_code == 0
-    for word in ("invbgc", "Python", "jax", "superlu", "cores", "memory", "embedded", "wang2023"):
+    for word in ("invbgc", "Python", "jax", "superlu", "device", "cores", "memory", "embedded", "wang2023"):
         assert word in result.output
     listed = invoke("data", "list").output
     assert "embedded_8deg" in listed

@@ -140,7 +140,6 @@ def test_constants_are_formed_where_not_given(dataset, grid):
     assert forcing.DIP_mean == pytest.approx(observations.tracers["DIP"].mean)
     carbon = observations.vector("DIC")[surface]
     assert forcing.DIC_surface_mean == pytest.approx(np.average(carbon, weights=grid.volume[surface]))
-    assert forcing.pCO2_atm == 278.0
 
 
 def change_units(name, unit):

@@ -117,6 +117,59 @@ def test_public_names_exist_and_are_listed_once():
         _ = ib.nothing  # pyright: ignore[reportAttributeAccessIssue]
 
 
+EQUATIONS = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
+
+
+def defined_in(body: list[ast.stmt]) -> dict[str, list[ast.stmt]]:
+    """Names that a module or class defines -> what they hold in their turn."""
+    names: dict[str, list[ast.stmt]] = {}
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names[node.name] = node.body if isinstance(node, ast.ClassDef) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        for target in targets:
+            names |= {part.id: [] for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return names
+
+
+def test_functions_of_the_map_of_equations_exist():
+    """By reading the modules: importing them takes long."""
+    named = set(re.findall(r"`invbgc\.([\w.]+)`", EQUATIONS))
+    assert len(named) > 150
+    for name in sorted(named):
+        path, rest = ROOT / "invbgc", name.split(".")
+        while rest and path.is_dir():
+            path /= rest.pop(0)
+            path = path if path.is_dir() else path.with_suffix(".py")
+        assert path.is_file(), f"docs/equations.md: no module of invbgc.{name}"
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        for part in rest:
+            names = defined_in(body)
+            assert part in names, f"docs/equations.md: invbgc.{name} does not exist"
+            body = names[part]
+
+
+def test_tests_of_the_map_of_equations_exist():
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", EQUATIONS))
+    assert len(named) > 100
+    for path in sorted({path for path, _ in named}):
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        present = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        missing = {test for file, test in named if file == path} - present
+        assert not missing, f"docs/equations.md: {path} has no {', '.join(sorted(missing))}"
+
+
+def test_no_row_of_the_map_of_equations_is_empty():
+    rows = [line for line in EQUATIONS.splitlines() if line.startswith("| ") and not line.startswith("| equation |")]
+    for row in rows:
+        equation, paper, function, test = (cell.strip() for cell in row.strip("|").split(" | "))
+        assert equation and paper, row
+        assert "`invbgc." in function or function.startswith("not here: "), row
+        assert "`tests/" in test or test.startswith("none"), row
+
+
 def _imported_for_type_checkers():
     tree = ast.parse((ROOT / "invbgc" / "__init__.py").read_text(encoding="utf-8"))
     guarded = next(node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name))

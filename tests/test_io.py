@@ -10,7 +10,7 @@ import xarray as xr
 from mock_posterior import TRUTH, MockPosterior
 
 import invbgc
-from invbgc import summary
+from invbgc import device, summary
 from invbgc.errors import InputError
 from invbgc.files import manifest, replaced, sha256, write_netcdf
 from invbgc.inference.fit import Fit, fit
@@ -63,6 +63,7 @@ def test_manifest(tmp_path, monkeypatch):
     assert {"python", "numpy", "scipy", "jax"} <= set(record["versions"])
     assert record["seed"] == 3 and record["options"] == {"method": "newton"}
     assert record["command"] == ["invbgc", "fit", "run.toml"]
+    assert record["device"] == device.used()
     assert record["date"].endswith("Z")
     assert record["git_commit"] is None or len(record["git_commit"].removesuffix("+changes")) == 40
     json.dumps(record)

@@ -5,11 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from invbgc.chemistry.carbonate import co2_star
+from invbgc.chemistry.equilibrium import BORON_UPPSTROM, EquilibriumConstants, equilibrium_constants
+from invbgc.chemistry.gas_exchange import co2_flux
+from invbgc.constants import SEAWATER_DENSITY_FACTOR
 from invbgc.errors import InputError
 from invbgc.models.mops import MopsOptions, mops_parameters
 from invbgc.models.mops.carbon import uptake_ratio, zooplankton_ratio
 from invbgc.models.mops.decay import decay, nitrate_demand
-from invbgc.models.mops.environment import lit_layers
+from invbgc.models.mops.environment import ALKALINITY, FAST_EXCHANGE, PHOSPHATE_OF_CHEMISTRY, SILICATE, lit_layers
 from invbgc.models.mops.light import Daylight, daylight, light_limitation
 from invbgc.models.mops.plankton import fixation_temperature, plankton_rates, temperature_factor
 from invbgc.models.mops.shapes import Shapes
@@ -129,6 +133,64 @@ def test_burial():
     assert np.isfinite(jax.grad(lambda rain: buried_fraction(rain))(0.0))
 
 
+def water(temperature: float, salinity: float) -> EquilibriumConstants:
+    """Constants of the surface chemistry, as the environment of the model makes them."""
+    nutrients = (PHOSPHATE_OF_CHEMISTRY / SEAWATER_DENSITY_FACTOR, SILICATE / SEAWATER_DENSITY_FACTOR)
+    return equilibrium_constants(temperature, salinity, *nutrients, 0.0, BORON_UPPSTROM)
+
+
+def mole_fraction(dic, alkalinity: float, constants: EquilibriumConstants) -> jax.Array:
+    """CO2 of moist air at 1 atm in equilibrium with water, ppm."""
+    dissolved = co2_star(dic / SEAWATER_DENSITY_FACTOR, alkalinity / SEAWATER_DENSITY_FACTOR, constants)
+    return dissolved / constants.solubility_moist
+
+
+def test_constants_of_the_surface_chemistry():
+    """At 18 degC and 34.88; the worked numbers are on the seawater scale, where all are larger by one factor."""
+    found = water(18.0, 34.88)
+    assert float(found.solubility_moist) == pytest.approx(0.0335103, abs=5e-8)
+    expected = {
+        **{"carbonic_1": 1.25609e-6, "carbonic_2": 8.52938e-10, "boric": 2.12936e-9, "water": 3.22126e-14},
+        **{"phosphoric_1": 0.0252061, "phosphoric_2": 9.79105e-7, "phosphoric_3": 1.14463e-9, "silicic": 3.16965e-10},
+    }
+    sulfate = 1.0 + found.total_sulfate / found.bisulfate
+    per_total = float((sulfate + found.total_fluoride / found.hydrogen_fluoride) / sulfate)
+    assert per_total == pytest.approx(1.0209, abs=1e-4)
+    for name, value in expected.items():
+        assert float(getattr(found, name)) * per_total == pytest.approx(value, rel=5e-6), name
+
+
+@pytest.mark.parametrize(
+    ("temperature", "salinity", "alkalinity", "dic", "revelle"),
+    [
+        (18.0, 34.88, 2366.595, [1856.06, 1942.39, 2039.08, 2057.44, 2200.92], [7.56, 8.22, 9.40, 9.69, 13.26]),
+        (2.0, 34.5, 2340.812, [2007.76, 2080.54, 2156.90, 2170.88, 2277.85], [9.40, 10.78, 12.99, 13.50, 18.11]),
+    ],
+)
+def test_dic_in_equilibrium_and_revelle_factors(temperature, salinity, alkalinity, dic, revelle):
+    constants, x = water(temperature, salinity), jnp.array(dic)
+
+    def gas(carbon):
+        return mole_fraction(carbon, alkalinity, constants)
+
+    found, slope = jax.jvp(gas, (x,), (jnp.ones_like(x),))
+    np.testing.assert_allclose(found, [128.0, 183.0, 280.0, 305.0, 651.0], rtol=1e-4)
+    np.testing.assert_allclose(x * slope / found, revelle, atol=6e-3)
+
+
+def test_fast_exchange_relaxes_within_days():
+    """160 m per day over 10 m and 1/16 d is one: a step adds the deficit of CO2*. States at the start of steps."""
+    constants, dic, found = water(18.0, 34.88), jnp.array(2000.0), []
+    step = FAST_EXCHANGE / 10.0 * 0.0625
+    assert step == 1.0
+    for _ in range(59):
+        found.append(float(mole_fraction(dic, ALKALINITY, constants)))
+        dic = dic + co2_flux(dic, ALKALINITY, constants, step, 280.0, pressure=1.0)
+    np.testing.assert_allclose(
+        [found[n - 1] for n in (1, 8, 16, 32, 59)], [234.7, 245.1, 254.5, 266.9, 276.0], atol=0.06
+    )
+
+
 ECCO = np.concatenate([[0.0, 10.0, 20.0, 35.0, 55.0, 75.0], ECCO_EDGES])
 
 
@@ -152,11 +214,25 @@ def steady_flux(scheme: str, b: float) -> np.ndarray:
     return flux / flux[5]
 
 
-def test_the_scheme_of_the_model_attenuates_less_than_its_exponent():
-    flux = dict(zip(ECCO[1:], steady_flux("mid_depth", 1.46), strict=True))
-    found = [flux[z] for z in (260.0, 510.0, 985.0, 2200.0)]
-    np.testing.assert_allclose(found, [0.321, 0.145, 0.0665, 0.0249], rtol=5e-3)
-    assert np.log(flux[985.0]) / np.log(100 / 985) == pytest.approx(1.185, abs=2e-3)
+@pytest.mark.parametrize(
+    ("b", "expected", "effective"),
+    [
+        (1.75, [0.267, 0.107, 0.0432, 0.0137], 1.374),
+        (1.46, [0.321, 0.145, 0.0665, 0.0249], 1.185),
+        (0.75, [0.529, 0.338, 0.218, 0.126], 0.665),
+        (0.5, [0.644, 0.473, 0.350, 0.240], 0.459),
+    ],
+)
+def test_the_scheme_of_the_model_attenuates_less_than_its_exponent(b, expected, effective):
+    flux = dict(zip(ECCO[1:], steady_flux("mid_depth", b), strict=True))
+    np.testing.assert_allclose([flux[z] for z in (260.0, 510.0, 985.0, 2200.0)], expected, rtol=5e-3)
+    assert np.log(flux[985.0]) / np.log(100 / 985) == pytest.approx(effective, abs=2e-3)
+
+
+def test_sinking_speeds_on_the_published_layers():
+    speed = sinking_speed(1.46, P["detritus_rate"], ecco_column(), 6, "mid_depth")
+    middle = [int(np.searchsorted(ECCO, depth)) - 1 for depth in (5.0, 87.5, 847.5, 5450.0)]
+    np.testing.assert_allclose(speed[np.array(middle)], [0.17, 3.0, 29.0, 186.6], rtol=8e-3)
 
 
 def test_the_exact_scheme_follows_the_power_law():

@@ -86,7 +86,6 @@ def test_dataset_round_trip(grid, values):
 @pytest.mark.parametrize(
     ("tracer", "change", "message"),
     [
-        ("PO4", lambda x: x, "unknown tracer"),
         ("DIP", lambda x: x[:-1], "shape"),
         ("DIP", lambda x: np.full_like(x, np.nan), "0 observed boxes"),
         ("DIP", lambda x: np.ones_like(x), "expected them to vary"),
@@ -97,9 +96,11 @@ def test_bad_observations_are_refused(grid, values, tracer, change, message):
         observe(tracer, change(values), grid)
 
 
-def test_unknown_tracers_are_refused(grid, values):
-    with pytest.raises(InputError, match=r"\['PO4'\]"):
-        Observations.from_fields({"PO4": values}, grid)
+def test_tracers_of_other_models_come_last_and_nothing_is_refused(grid, values):
+    fields = {"C14": values, "O2": values, "DIP": values}
+    assert list(Observations.from_fields(fields, grid).tracers) == ["DIP", "O2", "C14"]
+    with pytest.raises(InputError, match="no tracer"):
+        Observations.from_fields({}, grid)
 
 
 def test_skill_of_a_perfect_model(grid, values):

@@ -10,7 +10,7 @@ from scipy.sparse.linalg import splu
 
 from data_prep.embedded_ocean.forcing import Forcing, filled_cell_means, interpolate
 from data_prep.embedded_ocean.sources import GriddedField, fill_nearest, read_field
-from invbgc.constants import DAY, PGC_PER_MMOL, PREINDUSTRIAL_PCO2, SEAWATER_DENSITY_FACTOR, YEAR
+from invbgc.constants import DAY, PGC_PER_MMOL, SEAWATER_DENSITY_FACTOR, YEAR
 from invbgc.grid import OceanGrid
 
 PISTON_VELOCITY = 0.234 * 0.01 / 3600.0
@@ -142,7 +142,6 @@ def make_biogeochemistry(
         "T_max": float(temperature.max()),
         "Si_min": float(upper.min()),
         "Si_max": float(upper.max()),
-        "pCO2_atm": PREINDUSTRIAL_PCO2,
     }
     return Biogeochemistry(fields, constants)
 

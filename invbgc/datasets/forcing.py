@@ -40,7 +40,6 @@ CONSTANTS = {
     "T_max": "highest temperature of all wet boxes, degC",
     "Si_min": "lowest silicate of the euphotic zone, mmol m-3",
     "Si_max": "highest silicate of the euphotic zone, mmol m-3",
-    "pCO2_atm": "atmospheric pCO2, uatm",
 }
 """Constant -> meaning and unit. They belong to the data and stay as they are when the temperature is changed."""
 
@@ -58,7 +57,7 @@ class Forcing:
         chemistry_temperature, chemistry_salinity, chemistry_silicate, chemistry_phosphate: [n_columns].
         chemistry_pressure: [n_columns].
         DIP_mean, ALK_mean, DIC_surface_mean, ALK_surface_mean: floats, see `CONSTANTS`.
-        T_min, T_max, Si_min, Si_max, pCO2_atm: floats, see `CONSTANTS`.
+        T_min, T_max, Si_min, Si_max: floats, see `CONSTANTS`.
         attrs: provenance: source, licence, processing steps.
     """
 
@@ -83,7 +82,6 @@ class Forcing:
     T_max: float
     Si_min: float
     Si_max: float
-    pCO2_atm: float
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dataset(self, grid: OceanGrid) -> xr.Dataset:
@@ -119,7 +117,7 @@ def data_constants(
         grid: the grid.
 
     Returns:
-        the constants of `CONSTANTS` except `pCO2_atm`; those of absent tracers are left out. Means are weighted by
+        the constants of `CONSTANTS`; those of absent tracers are left out. Means are weighted by
         volume, over all observed boxes for DIP and ALK, over those of the first layer for the surface means.
 
     Raises:

@@ -52,6 +52,5 @@ def idealised_forcing(grid: OceanGrid) -> Forcing:
         T_max=30.0,
         Si_min=float(euphotic.min()) - 1.0,
         Si_max=float(euphotic.max()) + 1.0,
-        pCO2_atm=278.0,
         attrs={"title": "idealised forcing", "source": "formulas", "synthetic": "true"},
     )

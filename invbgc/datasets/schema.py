@@ -13,8 +13,7 @@ constants of `forcing.CONSTANTS`       global attributes (numbers)              
 Tracers are DIP, DIC, ALK, O2, DOC; at least one must be there. Units may be any that convert; dimensions may be in
 any order; `freshwater_flux` may have a depth dimension with zeros below the surface, and its sum over the ocean should
 be zero: the rounding of single precision is taken away. A constant that is not given is formed from the data
-(`forcing.data_constants`), pCO2_atm is then 278 uatm. Other variables are ignored; other attributes are carried along
-as provenance.
+(`forcing.data_constants`). Other variables are ignored; other attributes are carried along as provenance.
 """
 
 import logging
@@ -25,7 +24,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from invbgc.constants import PREINDUSTRIAL_PCO2
 from invbgc.datasets.forcing import CONSTANTS, FIELDS_2D, FIELDS_3D, Forcing, data_constants
 from invbgc.errors import InputError
 from invbgc.grid import DIMENSIONS, OceanGrid
@@ -243,9 +241,9 @@ def _constants(
     label: str,
 ) -> dict[str, float]:
     """The constants: given by the dataset, otherwise formed from its data."""
-    constants: dict[str, float] = {"pCO2_atm": PREINDUSTRIAL_PCO2}
+    constants: dict[str, float] = {}
     given = {name: _number(dataset.attrs[name], name, label) for name in CONSTANTS if name in dataset.attrs}
-    absent = [name for name in CONSTANTS if name not in given and name not in constants]
+    absent = [name for name in CONSTANTS if name not in given]
     if absent:
         # A tracer whose constants are given need not have data where they would be formed.
         needed = {name: values for name, values in observed.items() if any(item.startswith(name) for item in absent)}

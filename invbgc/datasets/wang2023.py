@@ -27,7 +27,7 @@ from scipy.io.matlab import MatReadError
 
 from invbgc.circulation.core import Circulation
 from invbgc.circulation.ocim import read_ocim2_grid
-from invbgc.constants import PREINDUSTRIAL_PCO2, SEAWATER_DENSITY_FACTOR
+from invbgc.constants import SEAWATER_DENSITY_FACTOR
 from invbgc.datasets.binning import Binning, same_cells
 from invbgc.datasets.forcing import Forcing, data_constants
 from invbgc.datasets.smoothing import smooth_horizontally
@@ -319,7 +319,7 @@ def load_wang2023(
         "filled_boxes": int(filled.sum()),
         "step_counts": json.dumps(counts),
     }
-    values: dict[str, Any] = {**fields, **constants, "pCO2_atm": PREINDUSTRIAL_PCO2}
+    values: dict[str, Any] = {**fields, **constants}
     return Forcing(**values, attrs=attrs), Observations.from_fields(observed, grid, attrs)
 
 

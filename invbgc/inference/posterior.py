@@ -91,6 +91,12 @@ class Posterior:
                 f"the observations are on a grid of {observations.grid.n_wet} wet boxes, the model on another one of "
                 f"{model.grid.n_wet}; expected one grid: load the dataset on that of the circulation, or coarsen both."
             )
+        unknown = sorted(set(observations.tracers) - set(model.observables))
+        if unknown:
+            raise InputError(
+                f"observations of {', '.join(unknown)}, which the model does not have; expected some of "
+                f"{', '.join(model.observables)}"
+            )
         for tracer, scale in (scales or {}).items():
             size = min(scale.number, scale.reference) if isinstance(scale, UnknownScale) else scale
             if tracer not in observations.tracers or not size >= 0:

@@ -15,7 +15,7 @@ import numpy as np
 
 from invbgc.constants import EARTH_RADIUS
 from invbgc.grid import OceanGrid, unit_vectors
-from invbgc.observations import TRACERS
+from invbgc.observations import in_order
 
 HORIZONTAL_SCALE = 1.5e6
 """Correlation length of the structured error along the surface, m."""
@@ -84,7 +84,7 @@ def synthetic_observations(
         Tracer -> its synthetic observations.
     """
     made = {}
-    for number, tracer in enumerate(name for name in TRACERS if name in sampled):
+    for number, tracer in enumerate(in_order(sampled)):
         rng = np.random.default_rng([*np.atleast_1d(seed), number])
         index = np.sort(sampled[tracer])
         values, volume = np.asarray(truth[tracer])[index], grid.volume[index]

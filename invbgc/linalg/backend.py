@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import ThreadpoolController
 
+from invbgc import device
 from invbgc.errors import InputError
 
 
@@ -109,31 +110,48 @@ class SingleFactor(Factor):
 
 AnalyseFunction = Callable[[sp.csr_array, bool], Analysis]
 
-#: Backends in order of preference: name -> module with a function ``analyse(pattern, single) -> Analysis``, `single`
-#: for factors in single precision.
-BACKENDS: Final[dict[str, str]] = {"pardiso": "invbgc.linalg.pardiso", "superlu": "invbgc.linalg.superlu"}
+#: Backends in order of preference: name -> module with two functions, ``analyse(pattern, single) -> Analysis``,
+#: `single` for factors in single precision, and ``why_absent() -> str | None``.
+BACKENDS: Final[dict[str, str]] = {
+    "pardiso": "invbgc.linalg.pardiso",
+    "superlu": "invbgc.linalg.superlu",
+    "cudss": "invbgc.linalg.cudss",
+}
+
+ON_A_GPU: Final = ("cudss",)
+"""Backends that need a GPU; where JAX was told to compute on one they are preferred, otherwise they must be named."""
 
 
 def available_backends() -> tuple[str, ...]:
     """Names of the backends that can run here, the preferred one first."""
-    return tuple(name for name in BACKENDS if importlib.import_module(BACKENDS[name]).is_available())
+    return tuple(name for name in _by_preference() if why_absent(name) is None)
+
+
+def why_absent(name: str) -> str | None:
+    """What is missing to run a backend here; None where it can run."""
+    return importlib.import_module(BACKENDS[name]).why_absent()
 
 
 def find_backend(name: str = "auto") -> tuple[str, AnalyseFunction]:
-    """Name and analyse function of a backend; ``"auto"`` takes the fastest one that can run here.
+    """Name and analyse function of a backend; ``"auto"`` takes the fastest one that can run on the device chosen.
 
     Raises:
         InputError: the backend is unknown or cannot run here; the message says what is missing.
     """
     if name == "auto":
-        name = available_backends()[0]
+        name = next(known for known in _by_preference() if why_absent(known) is None)
     if name not in BACKENDS:
         raise InputError(f"unknown sparse solver {name!r}; known: auto, {', '.join(BACKENDS)}")
     module = importlib.import_module(BACKENDS[name])
-    if not module.is_available():
-        raise InputError(f"the sparse solver {name!r} cannot run here: {module.WHY_ABSENT}")
+    lacking = module.why_absent()
+    if lacking is not None:
+        raise InputError(f"the sparse solver {name!r} cannot run here: {lacking}")
     _quieten_openblas()
     return name, module.analyse
+
+
+def _by_preference() -> list[str]:
+    return sorted(BACKENDS, key=lambda name: (name in ON_A_GPU) != device.gpu_is_chosen())
 
 
 @functools.cache

@@ -16,8 +16,6 @@ import scipy.sparse as sp
 from invbgc.errors import ConvergenceError
 from invbgc.linalg.backend import Analysis, Factor, SingleFactor
 
-WHY_ABSENT = "the MKL library is not installed; pip install 'invbgc[fast]'"
-
 _REAL_UNSYMMETRIC = 11
 _ANALYSE, _FACTOR, _SOLVE, _RELEASE_ONE, _RELEASE_ALL = 11, 22, 33, 0, -1
 _ERRORS = {
@@ -38,9 +36,9 @@ def _library() -> ctypes.CDLL | None:
     return None
 
 
-def is_available() -> bool:
-    """Whether the MKL runtime library can be loaded."""
-    return _library() is not None
+def why_absent() -> str | None:
+    """What is missing to use PARDISO here; None where the MKL runtime library can be loaded."""
+    return None if _library() is not None else "the MKL library is not installed; pip install 'invbgc[fast]'"
 
 
 def analyse(pattern: sp.csr_array, single: bool = False) -> Analysis:
@@ -62,7 +60,7 @@ class _Handle:
 
     def __init__(self, pattern: sp.csr_array, single: bool):
         library = _library()
-        assert library is not None, WHY_ABSENT
+        assert library is not None, why_absent()
         self._pardiso = library.pardiso
         self._n = len(pattern.indptr) - 1
         self._indptr = (pattern.indptr + 1).astype(np.int32)

@@ -8,12 +8,10 @@ import scipy.sparse.linalg as spla
 from invbgc.errors import ConvergenceError
 from invbgc.linalg.backend import Analysis, Factor, SingleFactor
 
-WHY_ABSENT = "SciPy is missing"  # cannot happen: SciPy is a dependency
 
-
-def is_available() -> bool:
-    """Always true: SciPy and pymetis are dependencies."""
-    return True
+def why_absent() -> None:
+    """Nothing is ever missing: SciPy and pymetis are dependencies."""
+    return None
 
 
 def analyse(pattern: sp.csr_array, single: bool = False) -> Analysis:

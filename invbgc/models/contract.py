@@ -1,4 +1,4 @@
-"""What a tracer model must offer to be fitted, sampled and saved; `PCOModel` and `MopsModel` do."""
+"""What a tracer model must offer to be fitted, sampled and saved; `PCOModel`, `MopsModel` and `TracerModel` do."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -55,6 +55,16 @@ class SteadyModel(Protocol):
     @property
     def euphotic_layers(self) -> int:
         """Layers in which organic matter is produced; exports are those of their base."""
+        ...
+
+    @property
+    def observables(self) -> tuple[str, ...]:
+        """Names of what `observable` gives."""
+        ...
+
+    @property
+    def long_names(self) -> Mapping[str, str]:
+        """Names in full of the tracers that `state.FIELD_ATTRIBUTES` does not hold."""
         ...
 
     @property

@@ -70,7 +70,17 @@ class CellMeans:
 
 
 def cell_means(bottles: DatedBottles, clock: Clock, grid: OceanGrid) -> CellMeans:
-    """Gather bottles by box and step (Wang et al. 2023, released code: box and two-month window).
+    """Gather bottles by box and step.
+
+    With cells i, the value is the mean of the bottles and the weight (v_i / sum v) / variance.
+
+    Args:
+        bottles: of one variable.
+        clock: of the run; bottles outside it are left out, and counted.
+        grid: the grid.
+
+    Returns:
+        the cells. Source: Wang et al. (2023), released code (box and two-month window).
 
     Raises:
         InputError: fewer than two cells of different values lie within the run, or a box is not on the grid.

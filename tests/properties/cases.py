@@ -4,11 +4,13 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import pytest
 
 from invbgc.circulation import Circulation, coarsen, load_circulation
 from invbgc.circulation.core import transport_from_flows
 from invbgc.circulation.toys import spherical_area
 from invbgc.grid import OceanGrid
+from invbgc.linalg.backend import ON_A_GPU, available_backends
 
 
 def random_ocean(seed: int = 0) -> Circulation:
@@ -58,3 +60,9 @@ CIRCULATIONS: dict[str, Callable[[], Circulation]] = {
     "embedded_8deg": partial(load_circulation, "embedded_8deg"),
 }
 """Name -> builder."""
+
+TRACERS = ["radiocarbon"]
+"""Names in the registry of tracers; a new tracer costs one entry."""
+
+BACKENDS = [pytest.param(name, marks=[pytest.mark.gpu] if name in ON_A_GPU else []) for name in available_backends()]
+"""The sparse solvers that can run here, those on a GPU marked."""

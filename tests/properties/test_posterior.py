@@ -13,13 +13,13 @@ from invbgc.errors import ConvergenceError
 from invbgc.inference.posterior import Posterior
 from invbgc.inference.programs import UnknownScale
 from invbgc.inference.twin import synthetic_observations
-from invbgc.linalg.backend import available_backends
 from invbgc.linalg.memory import FactorMemory
 from invbgc.linalg.system import Counters
 from invbgc.models.pco import PCOModel, PCOOptions
 from invbgc.observations import TRACERS, Observations
 from invbgc.verify import hessian_symmetry, taylor_test, tendency_residuals
 from tests.oceans import solved_once, toy_model
+from tests.properties.cases import BACKENDS
 
 OPTIONS = {
     "paper": PCOOptions(),
@@ -172,7 +172,7 @@ def test_dissolution_rate_of_particles_changes_no_flux_and_no_misfit(few_box):
     np.testing.assert_allclose(2 * two.state.diagnostics["POC"], one.state.diagnostics["POC"], rtol=1e-9)
 
 
-@pytest.mark.parametrize("backend", [name for name in available_backends() if name != "superlu"])
+@pytest.mark.parametrize("backend", [case for case in BACKENDS if case.values != ("superlu",)])
 def test_backends_agree(few_box, backend):
     posterior, x = few_box
     expected = posterior.value_grad(x).gradient
@@ -181,7 +181,8 @@ def test_backends_agree(few_box, backend):
 
 
 @pytest.mark.parametrize(
-    ("name", "backend"), [*(("few_box", name) for name in available_backends()), ("embedded_8deg", "auto")]
+    ("name", "backend"),
+    [*(pytest.param("few_box", *case.values, marks=case.marks) for case in BACKENDS), ("embedded_8deg", "auto")],
 )
 def test_single_precision_factors_change_nothing(monkeypatch, name, backend):
     """The phosphorus loop of large oceans is factored in single precision; here that of small ones is.

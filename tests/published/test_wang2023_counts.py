@@ -18,7 +18,9 @@ from invbgc.datasets.wang2023 import (
     observed_on_source,
 )
 from invbgc.errors import InputError
+from invbgc.models.pco.parameters import pco_parameters
 from invbgc.observations import observe
+from invbgc.stoichiometry import normalise_temperature, top_layer_mean
 
 pytestmark = pytest.mark.shared_data
 
@@ -130,6 +132,20 @@ def test_constants(loaded):
     assert round(forcing.T_max - forcing.T_min, 4) == 31.9124
     assert (round(forcing.Si_min, 5), round(forcing.Si_max, 5)) == (0.40284, 98.80673)
     assert forcing.pCO2_atm == 278.0
+
+
+@pytest.mark.parametrize(
+    ("element", "layers", "low", "high", "mean"),
+    [("C", 2, 0.683, 1.634, 1.270), ("C", 3, 0.684, 1.625, 1.246), ("P", 2, 0.781, 1.098, 0.977)],
+)
+def test_maps_of_the_published_exponents(loaded, files, element, layers, low, high, mean):
+    forcing, grid, p = loaded[0], files.grid, pco_parameters("published").values
+    normalised = normalise_temperature(forcing.temperature, forcing.T_min, forcing.T_max)
+    b = p[f"b_{element}"] + p[f"b_{element}_slope"] * top_layer_mean(
+        grid.to_columns(normalised), grid.column_wet, layers
+    )
+    assert (round(b.min(), 3), round(b.max(), 3)) == (low, high)
+    assert round(np.average(b, weights=grid.surface_area), 3) == mean
 
 
 def test_boxes_behind_the_surface_means(loaded):

@@ -160,7 +160,7 @@ def respiration(env: Environment, tracers, rates: CoreRates) -> dict[str, jax.Ar
 
 
 def poc_sinking(env: Environment, tracers, rates: CoreRates, p) -> Sinking:
-    """Sinking of POC with its own speed; burial is 117 times that of phosphorus."""
+    """Sinking of POC with w = (lambda / b_C) z, mmol m-3 d-1; burial is 117 times that of phosphorus."""
     layers, options = env.layers, env.options
     speed = sinking_speed(p["b_C"], p["detritus_rate"], env.columns, layers, options.sinking)
     share = of_pool(env, tracers, "POC", rates.det_decay / p["detritus_rate"])
@@ -168,6 +168,9 @@ def poc_sinking(env: Environment, tracers, rates: CoreRates, p) -> Sinking:
 
 
 def carbon_exchange(env: Environment, surface_dic, pco2) -> jax.Array:
-    """Gas exchange of CO2, [n_columns] mmol m-3 d-1 into the first layer, for a mole fraction of CO2 in ppm."""
+    """Gas exchange of CO2 into the first layer, k rho (F p x - [CO2*]) / dz_1, [n_columns] mmol m-3 d-1.
+
+    `surface_dic` is in mmol m-3, [n_columns]; `pco2` is the mole fraction x of CO2 in dry air, ppm.
+    """
     velocity = env.co2_velocity / env.thickness[0]
     return co2_flux(surface_dic, env.alkalinity, env.equilibrium, velocity, pco2, pressure=env.pressure)

@@ -26,6 +26,22 @@ from invbgc.steady import Stage, steady_state
 TRACERS = (*CORE, *carbon.CARBON)
 """Tracers of the model; alkalinity is prescribed, because nothing in MOPS changes it."""
 
+LONG_NAMES = {
+    "PO4": "phosphate",
+    "DOP": "dissolved organic phosphorus",
+    "O2": "dissolved oxygen",
+    "PHY": "phytoplankton phosphorus",
+    "ZOO": "zooplankton phosphorus",
+    "DET": "detritus phosphorus",
+    "DIN": "nitrate",
+    "PHYC": "phytoplankton carbon",
+    "ZOOC": "zooplankton carbon",
+    "DOC": "dissolved organic carbon",
+    "POC": "detritus carbon",
+    "DIC": "dissolved inorganic carbon",
+}
+"""Names of the tracers in full."""
+
 RATES = "rates"
 """Name under which the rates of a known core are handed to the stages of carbon, which would make them again."""
 
@@ -53,6 +69,9 @@ class MopsModel:
         backend: sparse solver, ``"auto"`` for the fastest installed.
         ice: [n_columns] covered part of the surface; from the temperature where absent.
     """
+
+    observables = ("DIP", "DIC", "O2", "DOC")
+    long_names = LONG_NAMES
 
     def __init__(
         self,
@@ -251,7 +270,7 @@ class MopsModel:
     # ------------------------------------------------------------------ what is read from a state
 
     def observable(self, fields: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """What observations measure [n_wet] mmol m-3: DIP, DIC, O2, DOC (semi-labile only)."""
+        """What observations measure [n_wet] mmol m-3: DIP (PO4), DIC, O2, DOC (semi-labile only)."""
         return {"DIP": fields["PO4"], "DIC": fields["DIC"], "O2": fields["O2"], "DOC": fields["DOC"]}
 
     def admissible(self, x: np.ndarray) -> str | None:

@@ -40,12 +40,12 @@ class PlanktonRates(NamedTuple):
 
 
 def temperature_factor(temperature: jax.Array, p) -> jax.Array:
-    """f_T = exp(t / T_b), for t in degC."""
+    """Growth with warmth, f_T = exp(t / T_b), dimensionless, for t in degC (Kriest & Oschlies 2015)."""
     return jnp.exp(temperature / p["e_folding_temperature"])
 
 
 def fixation_temperature(temperature: jax.Array) -> jax.Array:
-    """Temperature dependence of fixation, max(0, -0.0042 t^2 + 0.2253 t - 2.7819) / 0.2395; none below 18 degC."""
+    """Temperature dependence of fixation, max(0, -0.0042 t^2 + 0.2253 t - 2.7819) / 0.2395; zero below 19.3 degC."""
     return jnp.maximum(0.0, jnp.polyval(jnp.array(FIXATION_CURVE), temperature)) / FIXATION_MAXIMUM
 
 

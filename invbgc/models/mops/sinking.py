@@ -79,7 +79,11 @@ def buried_fraction(rain: jax.Array) -> jax.Array:
 
 
 def sink(concentration: jax.Array, speed: jax.Array, columns: Columns, buried: jax.Array | None = None) -> Sinking:
-    """Sinking of a tracer with a speed per layer.
+    """Sinking of a tracer with a speed per layer, upwind.
+
+        dD_k/dt = (w_k-1 D_k-1 - s_k w_k D_k) / dz_k - buried_k,   buried_k = (1 - s_k) f(w_k D_k) w_k D_k / dz_k
+
+    with f the buried part of the rain, and s_k the open part of the lower face, which is all of the box below.
 
     Args:
         concentration: what sinks, [nz, n_columns] mmol m-3.
@@ -88,7 +92,7 @@ def sink(concentration: jax.Array, speed: jax.Array, columns: Columns, buried: j
         buried: [nz, n_columns] mmol m-3 d-1; that of phosphorus where None.
 
     Returns:
-        Source, flux and burial.
+        Source, flux and burial. Source of the equations: Kriest & Oschlies (2013, 2015).
     """
     thickness = jnp.asarray(columns.thickness)[:, None]
     share = open_share(columns)

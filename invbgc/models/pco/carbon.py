@@ -96,7 +96,7 @@ def docr_rate(env: Environment, p):
 
 
 def respiration(env: Environment, fields, p, carbon: OrganicCarbon):
-    """Respiration of all organic carbon to DIC [n_wet] mmol m-3 s-1."""
+    """Respiration to DIC, eta kappa_dC DOC + kappa_r DOCr + kappa_l DOCl + kappa_p POC [n_wet] mmol m-3 s-1."""
     respired = p["eta"] * doc_rate(env, p) * fields["DOC"] + docr_rate(env, p) * fields["DOCr"]
     if "DOCl" in fields:
         respired = respired + env.options.kappa_l * fields["DOCl"]
@@ -104,25 +104,28 @@ def respiration(env: Environment, fields, p, carbon: OrganicCarbon):
 
 
 def doc_source(env: Environment, own, upstream, p):
-    """Local source of semi-labile DOC."""
+    """Local source of semi-labile DOC, sigma_C P - kappa_dC DOC [n_wet] mmol m-3 s-1."""
     production = carbon_production(env, upstream["DIP"], p)
     return {"DOC": p["sigma_C"] * production - doc_rate(env, p) * own["DOC"]}
 
 
 def docr_source(env: Environment, own, upstream, p):
-    """Local source of refractory DOC: the part of semi-labile loss that is not respired."""
+    """Local source of refractory DOC, (1 - eta) kappa_dC DOC - kappa_r DOCr [n_wet] mmol m-3 s-1."""
     gain = (1.0 - p["eta"]) * doc_rate(env, p) * upstream["DOC"]
     return {"DOCr": gain - docr_rate(env, p) * own["DOCr"]}
 
 
 def docl_source(env: Environment, own, upstream, p):
-    """Local source of labile DOC, which may be negative where the model produces more than the satellite sees."""
+    """Local source of labile DOC, delta P + J_l - kappa_l DOCl [n_wet] mmol m-3 s-1.
+
+    Its production is negative where the model produces more than the satellite sees.
+    """
     carbon = organic_carbon(env, upstream["DIP"], p)
     return {"DOCl": carbon.labile_production - env.options.kappa_l * own["DOCl"]}
 
 
 def alk_source(env: Environment, own, upstream, p):
-    """Local source of alkalinity."""
+    """Local source of alkalinity [n_wet] mmol m-3 s-1; equation in the head of this module."""
     options = env.options
     carbon = organic_carbon(env, upstream["DIP"], p)
     calcite = carbon.pic_dissolution - carbon.pic_production
@@ -132,7 +135,10 @@ def alk_source(env: Environment, own, upstream, p):
 
 
 def air_sea_co2(env: Environment, dic, alk, scale=1.0):
-    """J_CO2 [n_wet] mmol m-3 s-1, positive into the ocean, in the first layer only; `scale` multiplies the exchange."""
+    """J_CO2 = K_CO2 rho (k0 pCO2 - [CO2*]) [n_wet] mmol m-3 s-1, positive into the ocean, in the first layer only.
+
+    DIC and alkalinity are wet vectors in mmol m-3; `scale` multiplies the exchange.
+    """
     invasion, evasion = gross_co2(env, dic, alk, env.options.pco2_atm, scale)
     return at_surface(env.grid, invasion - evasion)
 
@@ -152,7 +158,7 @@ def gross_co2(env: Environment, dic, alk, pco2, scale=1.0):
 
 
 def dic_source(env: Environment, own, upstream, p):
-    """Local source of DIC."""
+    """Local source of DIC [n_wet] mmol m-3 s-1; equation in the head of this module."""
     carbon = organic_carbon(env, upstream["DIP"], p)
     calcite = carbon.pic_dissolution - carbon.pic_production
     soft = respiration(env, upstream, p, carbon) - carbon.uptake

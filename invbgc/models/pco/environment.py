@@ -77,7 +77,18 @@ class Environment:
 
 
 def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> Environment:
-    """Everything the equations need, from a validated forcing on the same grid."""
+    """Everything the equations need.
+
+    Satellite production is shared alike between the euphotic layers, N = NPP / (layers dz) (0.006 + 0.0069 PO4).
+
+    Args:
+        grid: the grid.
+        forcing: validated, on the same grid.
+        options: the model's switches.
+
+    Returns:
+        the environment. Source: Wang et al. (2023), Methods, and the released code.
+    """
     layers = options.euphotic_layers
     euphotic = grid.layer_mask(layers)
     surface = grid.layer_mask(1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from invbgc.models.pco import carbon, oxygen, phosphorus
 from invbgc.models.pco.environment import make_environment
 from invbgc.models.pco.options import PCOOptions
 from invbgc.models.pco.parameters import exchange_scale, pco_parameters
+from invbgc.observations import TRACERS
 from invbgc.parameters import ParameterTable
 from invbgc.steady import Stage, steady_state
 
@@ -37,6 +39,9 @@ class PCOModel:
         backend: sparse solver, ``"auto"`` for the fastest installed.
         memory: GiB that live factors may take; without it, those of all stages stay alive.
     """
+
+    observables = TRACERS
+    long_names: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
