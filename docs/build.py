@@ -45,6 +45,9 @@ class Notebook:
 
 NOTEBOOKS = (
     Notebook("fit_the_embedded_ocean", 4),
+    Notebook("bring_your_own_circulation", 1),
+    Notebook("where_the_carbon_goes", 4),
+    Notebook("mops_and_c_to_p", 2),
     Notebook("carbon_to_phosphorus", 4, needs="BATS_FLUX_FILE"),
 )
 
@@ -129,7 +132,8 @@ def execute_notebook(path: Path, save: bool, timeout: int = 600, shorter: Mappin
     for text, replacement in (shorter or {}).items():
         (cell,) = (cell for cell in notebook.cells if text in cell.source)
         cell.source = cell.source.replace(text, replacement)
-    NotebookClient(notebook, timeout=timeout, kernel_name="python3").execute()
+    quiet = os.environ | {"PYTHONWARNINGS": "ignore:IProgress"}  # a warning of tqdm, with a path of this machine
+    NotebookClient(notebook, timeout=timeout, kernel_name="python3").execute(env=quiet)
     if save:
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)
