@@ -46,6 +46,7 @@ class Notebook:
 NOTEBOOKS = (
     Notebook("fit_the_embedded_ocean", 4),
     Notebook("bring_your_own_circulation", 1),
+    Notebook("read_the_posterior", 3),
     Notebook("where_the_carbon_goes", 4),
     Notebook("mops_and_c_to_p", 2),
     Notebook("carbon_to_phosphorus", 4, needs="BATS_FLUX_FILE"),
