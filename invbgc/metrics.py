@@ -112,7 +112,7 @@ def _metrics(
     area = dataset["area"].reset_coords(drop=True).fillna(0.0)
     metre = EARTH_RADIUS * np.pi / 180.0
     dy = metre * xr.DataArray(np.diff(edges["Y"]), dims="latitude")
-    cosine = np.cos(np.radians(dataset["latitude"].drop_vars("latitude")))
+    cosine = xr.DataArray(np.cos(np.radians(dataset["latitude"].values)), dims="latitude")
     between = {axis: _between(edges[axis], closed and axis == "X") for axis in axes}
     result: dict[Hashable, xr.DataArray] = {
         "cell_area": area,

@@ -718,7 +718,7 @@ def test_convert_to_matlab_and_back(name, request, tmp_path):
     np.testing.assert_array_equal(entries.col, expected.col)
     assert f"licence: {ocean.attrs['licence']}" in again.attrs["about"]
     assert set(again.grid.masks) == set(ocean.grid.masks)
-    for key, mask in ocean.grid.masks.items():
+    for key in ocean.grid.masks:
         np.testing.assert_array_equal(again.grid.mask(key), ocean.grid.mask(key))
 
 
