@@ -60,7 +60,6 @@ CONSTANTS = {
     "ALK_mean": "ALKbar",
     "DIC_surface_mean": "sDICbar",
     "ALK_surface_mean": "sALKbar",
-    "pCO2_atm": "pco2atm",
 }
 """Constant -> member of `par`; the others keep their names."""
 
