@@ -42,15 +42,16 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# The site, in the folder site; a link that leads nowhere is an error.
 docs: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(WORKERS) tests/test_documentation.py $(PYTEST_OPTIONS)
+	$(BIN)/python -m mkdocs build --strict
 
-# Run the notebook and store it with its figures.
+# Run the notebooks and store them with their figures.
 notebook: $(VENV)/.installed-test
 	$(BIN)/python docs/build.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache build dist site
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -3,10 +3,9 @@
 Tables between the marks ``<!-- generated: NAME -->`` and ``<!-- end -->`` are replaced; a test compares them with the
 code.
 
-    python docs/build.py [--reference]
+    python docs/build.py [--reference | --notebook NAME]
 
-The notebook about sediment traps needs their public file, named in the variable BATS_FLUX_FILE; without, it is left
-alone.
+A notebook that needs a file is left alone where the variable that names it is not set.
 """
 
 import argparse
@@ -14,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import invbgc as ib
@@ -22,8 +21,35 @@ from invbgc.datasets.forcing import CONSTANTS, FIELDS_2D, FIELDS_3D
 from invbgc.runfile import ModelSection
 
 DOCS = Path(__file__).parent
-NOTEBOOK = DOCS.parent / "notebooks" / "fit_the_embedded_ocean.ipynb"
-TRAPS_NOTEBOOK = DOCS.parent / "notebooks" / "carbon_to_phosphorus.ipynb"
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook that is stored with its figures.
+
+    Attributes:
+        name: of the file, without suffix.
+        figures: how many it shows.
+        needs: variable that must name a file, or None.
+    """
+
+    name: str
+    figures: int
+    needs: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return DOCS.parent / "notebooks" / f"{self.name}.ipynb"
+
+
+NOTEBOOKS = (
+    Notebook("fit_the_embedded_ocean", 4),
+    Notebook("bring_your_own_circulation", 1),
+    Notebook("where_the_carbon_goes", 4),
+    Notebook("mops_and_c_to_p", 2),
+    Notebook("carbon_to_phosphorus", 4, needs="BATS_FLUX_FILE"),
+)
 
 
 def table(header: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
@@ -122,7 +148,8 @@ def execute_notebook(path: Path, save: bool, timeout: int = 600, shorter: Mappin
     for text, replacement in (shorter or {}).items():
         (cell,) = (cell for cell in notebook.cells if text in cell.source)
         cell.source = cell.source.replace(text, replacement)
-    NotebookClient(notebook, timeout=timeout, kernel_name="python3").execute()
+    quiet = os.environ | {"PYTHONWARNINGS": "ignore:IProgress"}  # a warning of tqdm, with a path of this machine
+    NotebookClient(notebook, timeout=timeout, kernel_name="python3").execute(env=quiet)
     if save:
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)
@@ -133,13 +160,13 @@ def main() -> None:
     """Renew the reference tables and, unless told otherwise, the notebooks."""
     parser = argparse.ArgumentParser(description="Renew what the documentation takes from the code.")
     parser.add_argument("--reference", action="store_true", help="only the tables, not the notebooks")
+    parser.add_argument("--notebook", choices=[notebook.name for notebook in NOTEBOOKS], help="only this notebook")
     arguments = parser.parse_args()
     for page in sorted(DOCS.glob("*.md")):
         page.write_text(with_generated(page.read_text(encoding="utf-8")), encoding="utf-8")
-    if not arguments.reference:
-        execute_notebook(NOTEBOOK, save=True)
-        if "BATS_FLUX_FILE" in os.environ:
-            execute_notebook(TRAPS_NOTEBOOK, save=True)
+    for notebook in () if arguments.reference else NOTEBOOKS:
+        if arguments.notebook in (None, notebook.name) and (notebook.needs is None or notebook.needs in os.environ):
+            execute_notebook(notebook.path, save=True)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def flux_integral(exponent: ArrayLike, horizon: ArrayLike, start: ArrayLike = EX
     Returns:
         m, smooth through b = 1. Source: Tanioka et al. (2021), equation 5.
 
-    Example:
+    Examples:
         >>> round(float(flux_integral(1.0, 1000.0)), 3)
         230.259
     """
@@ -189,7 +189,7 @@ def preformed_phosphate(
     Returns:
         mmol m-3. Source: Tanioka et al. (2021), with the saturation of Garcia & Gordon (1992).
 
-    Example:
+    Examples:
         >>> round(float(preformed_phosphate(2.2, 180.0, 2.0, 34.7)), 3)
         1.137
     """
@@ -230,7 +230,7 @@ def respired_ratio(
         mol C per mol P; its slope is dr/db_C = r d ln I/db_C (`log_flux_integral_slope`). Source: Tanioka et al.
         (2021), equation 5.
 
-    Example:
+    Examples:
         >>> round(float(respired_ratio(0.75, 1.46, 141.0)), 1)
         309.1
     """
@@ -273,7 +273,7 @@ def pco2_of_ratio(ratio: ArrayLike, storage: Storage = PUBLISHED) -> jax.Array:
     Returns:
         uatm. Source: Tanioka et al. (2021), equations 3 and 4.
 
-    Example:
+    Examples:
         >>> round(float(pco2_of_ratio(117.0, Storage().fully_regenerated)), 6)
         183.0
     """

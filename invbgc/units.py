@@ -71,7 +71,7 @@ def convert(value: Any, unit_from: str, unit_to: str, density: float = SEAWATER_
     Raises:
         InputError: a unit is not understood, or the two measure different things.
 
-    Example:
+    Examples:
         >>> round(convert(2000.0, "umol/kg", "mmol m-3"), 6)
         2049.0
     """

@@ -68,7 +68,7 @@ def carbonate(
         Arrays of the common shape of the arguments. Source: the constants of `invbgc.chemistry.equilibrium`, as in
         Wang et al. (2023), Methods, air-sea exchange.
 
-    Example:
+    Examples:
         >>> state = carbonate(2000.0, 2320.0, temperature=18.0, salinity=35.0, phosphate=0.7, silicate=10.0)
         >>> round(float(state.pco2), 2), round(float(state.ph_total), 4)
         (277.78, 8.1794)

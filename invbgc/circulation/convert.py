@@ -49,7 +49,7 @@ def convert(source: str | Path, target: str | Path, **options: Any) -> str:
         InputError: the source is not sound, an option does not exist for it, or the target cannot be written.
         ConservationError: the operator failed the audit.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     print(convert("two_box", f"{folder}/two_box.nc").splitlines()[0])

@@ -69,7 +69,7 @@ def detect_circulation(
         InputError: the size does not fit, an entry is not finite, a declaration is unknown, or not exactly one
             combination passes; the message lists every candidate and what speaks against it.
 
-    Example:
+    Examples:
         >>> from invbgc.circulation.toys import few_box
         >>> from invbgc.constants import YEAR
         >>> ocean = few_box()

@@ -34,7 +34,7 @@ def _file() -> xr.Dataset:
 def embedded_grid() -> OceanGrid:
     """The grid of the embedded ocean: 34,092 wet boxes in 2,493 columns, and its basins as masks.
 
-    Example:
+    Examples:
         >>> from invbgc.circulation.embedded import embedded_grid
         >>> embedded_grid().n_wet
         34092
@@ -75,7 +75,7 @@ def embedded() -> Circulation:
     Raises:
         ConservationError: the packaged file is damaged.
 
-    Example:
+    Examples:
         >>> from invbgc.circulation.embedded import embedded
         >>> embedded().audit.passed
         True

@@ -47,7 +47,7 @@ def load_circulation(name_or_path: str | Path, **options: Any) -> Circulation:
         InputError: the name is unknown, or the file is missing or not sound.
         ConservationError: the operator failed the audit.
 
-    Example:
+    Examples:
         >>> from invbgc.circulation import load_circulation
         >>> load_circulation("two_box").grid.n_wet
         2

@@ -53,10 +53,11 @@ class Forcing:
 
     Attributes:
         temperature, phosphate, silicate, salinity: [n_wet].
-        net_primary_production, piston_velocity_660, sea_level_pressure, freshwater_flux, chemistry_temperature,
-            chemistry_salinity, chemistry_silicate, chemistry_phosphate, chemistry_pressure: [n_columns].
-        DIP_mean, ALK_mean, DIC_surface_mean, ALK_surface_mean, T_min, T_max, Si_min, Si_max: floats, see
-            `CONSTANTS`.
+        net_primary_production, piston_velocity_660, sea_level_pressure, freshwater_flux: [n_columns].
+        chemistry_temperature, chemistry_salinity, chemistry_silicate, chemistry_phosphate: [n_columns].
+        chemistry_pressure: [n_columns].
+        DIP_mean, ALK_mean, DIC_surface_mean, ALK_surface_mean: floats, see `CONSTANTS`.
+        T_min, T_max, Si_min, Si_max: floats, see `CONSTANTS`.
         attrs: provenance: source, licence, processing steps.
     """
 

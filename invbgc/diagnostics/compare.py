@@ -49,7 +49,7 @@ def carbon_flux(value: float, unit: str) -> float:
     Raises:
         InputError: the unit is not understood or not that of a flux of carbon.
 
-    Example:
+    Examples:
         >>> round(carbon_flux(32.8767, "mg C m-2 d-1"), 5)
         1.0
     """

@@ -112,7 +112,7 @@ def exponents(data: xr.Dataset, methods: Sequence[str] = tuple(METHODS)) -> xr.D
     Raises:
         InputError: a method is unknown, or a flux is not positive.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> flux = xr.DataArray([[[8.0], [5.6], [3.2]]], dims=("profile", "depth", "element"))
         >>> data = xr.Dataset({"flux": flux}, {"depth": [150.0, 200.0, 300.0], "element": ["P"]})

@@ -60,7 +60,7 @@ def compare(first: ArrayLike, second: ArrayLike) -> Comparison:
     Raises:
         InputError: the samples are not of one length, or have fewer than three finite pairs.
 
-    Example:
+    Examples:
         >>> result = compare([1.28, 1.1, 1.5, 1.3, 1.2], [0.98, 0.9, 1.1, 1.0, 0.95])
         >>> round(result.welch_t, 5), round(result.welch_freedom, 5), round(result.welch_p, 7)
         (3.92035, 5.88539, 0.0081025)

@@ -52,7 +52,7 @@ def uptake_ratio(phosphate, temperature, p, shapes: Shapes = Shapes(False)) -> j
     Returns:
         mol C (mol P)-1. Source: Tanioka et al. (2021), equation 1.
 
-    Example:
+    Examples:
         >>> p = {"s_P": 0.21, "s_T": -3.6}
         >>> round(float(uptake_ratio(0.1, 25.0, p)), 2)
         183.68
@@ -75,7 +75,7 @@ def zooplankton_ratio(food_ratio, p) -> jax.Array:
     Returns:
         mol C (mol P)-1. Source: Tanioka et al. (2021), equation 2.
 
-    Example:
+    Examples:
         >>> round(float(zooplankton_ratio(200.0, {"homeostasis": 0.08})), 3)
         122.127
     """

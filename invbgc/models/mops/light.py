@@ -41,7 +41,7 @@ def daylight(year_fraction: ArrayLike, latitude: ArrayLike) -> Daylight:
     Returns:
         Radiation and day length of the common shape. Source: the insolation of MOPS, after Brock (1981).
 
-    Example:
+    Examples:
         >>> light = daylight(0.5, 30.0)
         >>> round(float(light.radiation), 2), round(float(light.day), 4)
         (195.46, 0.5791)
