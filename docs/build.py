@@ -71,6 +71,15 @@ def parameters() -> str:
     return table(header, rows)
 
 
+def aliases() -> str:
+    """The same parameters under the names of OCIM-BGC."""
+    coordinate = {"log": "ln p", "logit": "ln(p/(1 - p))", "linear": "p"}
+    rows = [
+        (f"`{p.alias}`", f"`{p.name}`", p.unit, coordinate[p.transform], p.description) for p in ib.pco_parameters()
+    ]
+    return table(("OCIM-BGC", "here", "unit", "coordinate", "meaning"), rows)
+
+
 def forcing() -> str:
     """The forcing fields of a dataset."""
     rows = [(f"`{name}`", "depth, latitude, longitude", unit, text) for name, (unit, text) in FIELDS_3D.items()]
@@ -103,7 +112,14 @@ def twin() -> str:
     return f"{observations.attrs['comment']}\n\n{counts}\n\n{values}"
 
 
-GENERATED = {"parameters": parameters, "forcing": forcing, "constants": constants, "options": options, "twin": twin}
+GENERATED = {
+    "parameters": parameters,
+    "aliases": aliases,
+    "forcing": forcing,
+    "constants": constants,
+    "options": options,
+    "twin": twin,
+}
 """Name in the mark -> function that writes the table."""
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from invbgc.inference.target import Target, find_target
     from invbgc.inference.twin import synthetic_observations
     from invbgc.inference.twins import coverage, draw_twin
+    from invbgc.metrics import xgcm_arguments
     from invbgc.models.mops import MopsModel, MopsOptions, mops_parameters
     from invbgc.models.pco import PCOModel, PCOOptions, pco_parameters
     from invbgc.models.tracers import Tracer, TracerModel
@@ -162,6 +163,7 @@ __all__ = [
     "with_errors",
     "write_circulation",
     "write_report",
+    "xgcm_arguments",
     "zonal_bands",
 ]
 
@@ -213,6 +215,7 @@ _HOMES = {
         "draw_twin",
     ),
     "invbgc.inference.twin": ("synthetic_observations",),
+    "invbgc.metrics": ("xgcm_arguments",),
     "invbgc.models.pco": ("PCOModel", "PCOOptions", "pco_parameters"),
     "invbgc.models.mops": ("MopsModel", "MopsOptions", "mops_parameters"),
     "invbgc.models.tracers": ("Tracer", "TracerModel"),

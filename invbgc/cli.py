@@ -249,13 +249,13 @@ def data_list() -> None:
 @guard
 def data_convert(
     source: Annotated[str, typer.Argument(help="Circulation: a name, a .mat, .jld2, .npz or .nc file, a TMM folder.")],
-    target: Annotated[Path, typer.Argument(help="netCDF file to write.")],
+    target: Annotated[Path, typer.Argument(help="File to write: .nc, or .mat in the layout of OCIM2.")],
     grid: Annotated[str | None, typer.Option(help="File with the grid, where the source holds none.")] = None,
     unit: Annotated[
         str | None, typer.Option(help="Unit of the operator, where it cannot be told: s-1 or yr-1.")
     ] = None,
 ) -> None:
-    """Convert a circulation to the netCDF format of this project, audited and read back."""
+    """Convert a circulation to the netCDF format of this project or to MATLAB, audited and read back."""
     from invbgc.circulation.convert import convert
     from invbgc.sources import located
 

@@ -391,6 +391,21 @@ class OceanGrid:
             result[f"{key}_bounds"] = xr.Variable((key, "bound"), bounds, {"units": entry["units"]})
         return result
 
+    def to_dataset(self) -> xr.Dataset:
+        """The cells as other packages want them: `wet`, `area` m2 of sea surface, `volume` m3, centres and bounds.
+
+        `area` and `volume` are NaN on land. `invbgc.metrics.xgcm_arguments` makes the axes and metrics of xgcm of it.
+        """
+        return xr.Dataset(
+            {
+                "wet": (DIMENSIONS, self.wet.astype(np.int8), {"units": "1", "long_name": "ocean mask"}),
+                "area": self.unpack_surface(self.surface_area, attrs={"units": "m2", "standard_name": "cell_area"}),
+                "volume": self.unpack(self.volume, attrs={"units": "m3", "standard_name": "ocean_volume"}),
+            },
+            self.coordinates(),
+            {"grid": self.name},
+        )
+
 
 def regular_edges(centres: Any, name: str) -> np.ndarray:
     """Edges of equally spaced cells: e_j = x_1 + (j - 1/2) (x_n - x_1) / (n - 1).

@@ -73,7 +73,7 @@ def fit_dataset(
         "initial": ("parameter", [row.value for row in initial], {"long_name": "start of the fit"}),
         "estimate": ("parameter", [row.value for row in rows], {"long_name": "fitted value"}),
         "first_guess": ("parameter", [row.first_guess for row in rows]),
-        "published": ("parameter", [row.published for row in rows], {"long_name": "Wang et al. (2023)"}),
+        "published": ("parameter", [row.published for row in rows], {"long_name": "published value"}),
         "truth": ("parameter", [truth.get(row.name, np.nan) for row in rows], {"long_name": "truth of a twin"}),
         "prior_mean": ("parameter", [_number(row.prior_mean) for row in rows]),
         "prior_sd": ("parameter", [_number(row.prior_sd) for row in rows]),

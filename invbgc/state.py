@@ -60,13 +60,18 @@ class State:
         return {name: np.asarray(value) for name, value in self.model.observable(self.fields).items()}
 
     def to_dataset(self) -> xr.Dataset:
-        """Every tracer, particle and rate on (depth, latitude, longitude), with units and long names."""
+        """Every tracer, particle and rate on (depth, latitude, longitude), with units and long names.
+
+        With them go `area` m2, `volume` m3 and the bounds of the cells, so that xarray and xgcm can integrate.
+        """
         grid, named = self.model.grid, self.model.long_names.items()
         attributes = FIELD_ATTRIBUTES | {name: (long_name, "mmol m-3") for name, long_name in named}
         everything = {name: np.asarray(value) for name, value in self.fields.items()} | self.diagnostics
+        measures = {"cell_measures": "area: area volume: volume"}
         arrays = {
-            name: grid.unpack(everything[name], name, {"long_name": long_name, "units": unit})
+            name: grid.unpack(everything[name], name, {"long_name": long_name, "units": unit} | measures)
             for name, (long_name, unit) in attributes.items()
             if name in everything
         }
-        return xr.Dataset(arrays, attrs={f"parameter_{name}": value for name, value in self.parameters.items()})
+        cells = grid.to_dataset().drop_vars("wet")
+        return cells.assign(arrays).assign_attrs({f"parameter_{name}": v for name, v in self.parameters.items()})

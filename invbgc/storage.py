@@ -53,7 +53,9 @@ PUBLISHED_B_P = 1.46
 PG_PER_UATM = 2.1324
 """Pg of carbon in the atmosphere per uatm of CO2; M_a of Tanioka et al. (2021), 1.7754e20 mol of air."""
 
-_PG_PER_MMOL = MOLAR_MASS["C"] * 1e-18  # 12.011, the value of this theory's numbers
+PG_PER_MMOL = MOLAR_MASS["C"] * 1e-18
+"""Pg of carbon per mmol, with 12.011 g per mol, the value of this theory's numbers."""
+
 _EXPONENTS = (-10.0, 20.0)
 _BISECTIONS = 60
 _NEWTON_STEPS = 20
@@ -77,7 +79,7 @@ class Storage(NamedTuple):
     preformed_phosphate: jax.Array | float = 1.09
     abiotic_pco2: jax.Array | float = 651.0
     volume: jax.Array | float = 1.3385e18
-    buffered_carbon: jax.Array | float = 117.0 * 2.14 * 1.3385e18 * _PG_PER_MMOL / float(np.log(651.0 / 183.0))
+    buffered_carbon: jax.Array | float = 117.0 * 2.14 * 1.3385e18 * PG_PER_MMOL / float(np.log(651.0 / 183.0))
 
     @property
     def regenerated_phosphate(self) -> jax.Array | float:
@@ -92,7 +94,7 @@ class Storage(NamedTuple):
     @property
     def log_pco2_slope(self) -> jax.Array | float:
         """Slope d ln pCO2 / dr = -<PO4_reg> V / C_buf, per mol C (mol P)-1; -0.00532181 with the published numbers."""
-        return -self.regenerated_phosphate * self.volume * _PG_PER_MMOL / self.buffered_carbon
+        return -self.regenerated_phosphate * self.volume * PG_PER_MMOL / self.buffered_carbon
 
 
 PUBLISHED = Storage()
@@ -245,7 +247,7 @@ def soft_tissue_carbon(ratio: ArrayLike, storage: Storage = PUBLISHED) -> ArrayL
     Returns:
         Pg C. Source: Tanioka et al. (2021), equation 3.
     """
-    return ratio * storage.regenerated_phosphate * storage.volume * _PG_PER_MMOL
+    return ratio * storage.regenerated_phosphate * storage.volume * PG_PER_MMOL
 
 
 def pco2_of_storage(carbon: ArrayLike, storage: Storage = PUBLISHED) -> jax.Array:
@@ -442,7 +444,7 @@ def well_mixed_pco2(
         *(jnp.asarray(x, dtype=float) for x in (carbon, temperature, salinity, alkalinity))
     )
     constants = equilibrium_constants(temperature, salinity, storage.preformed_phosphate / SEAWATER_DENSITY_FACTOR)
-    per_dic = storage.volume * _PG_PER_MMOL * SEAWATER_DENSITY_FACTOR
+    per_dic = storage.volume * PG_PER_MMOL * SEAWATER_DENSITY_FACTOR
 
     def pco2(dic: jax.Array) -> jax.Array:
         return co2_star(dic, alkalinity / SEAWATER_DENSITY_FACTOR, constants) / constants.solubility

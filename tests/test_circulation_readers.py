@@ -11,7 +11,7 @@ import scipy.io
 import scipy.sparse as sparse
 import xarray as xr
 
-from invbgc.circulation import Circulation, load_circulation
+from invbgc.circulation import Circulation, load_circulation, write_circulation
 from invbgc.circulation.aibecs import read_aibecs
 from invbgc.circulation.convert import convert
 from invbgc.circulation.core import transport_from_flows
@@ -20,7 +20,7 @@ from invbgc.circulation.matlab import read_mat, read_matlab, write_matlab
 from invbgc.circulation.petsc import read_petsc_matrix, read_petsc_vector, write_petsc_matrix, write_petsc_vector
 from invbgc.circulation.tmm import read_tmm, read_tmm_periodic
 from invbgc.circulation.toys import few_box, spherical_area
-from invbgc.constants import DAY, YEAR
+from invbgc.constants import DAY, EARTH_RADIUS, YEAR
 from invbgc.errors import InputError
 from invbgc.grid import DIMENSIONS, OceanGrid
 from invbgc.sources import get_source
@@ -703,6 +703,42 @@ def test_convert_every_format(boxes, globe, months, tmp_path):
         assert "read as" in report and again.attrs["detection"] in report
 
 
+@pytest.mark.parametrize("name", ["boxes", "globe"])
+def test_convert_to_matlab_and_back(name, request, tmp_path):
+    """TR is per year: only the change of unit rounds."""
+    ocean = request.getfixturevalue(name)
+    write_circulation(ocean, tmp_path / "a.nc")
+    report = convert(tmp_path / "a.nc", tmp_path / "b.mat")
+    assert "written to" in report and "passed" in report
+    convert(tmp_path / "b.mat", tmp_path / "c.nc")
+    again = load_circulation(tmp_path / "c.nc")
+    same(again, ocean)
+    entries, expected = again.transport.tocoo(), ocean.transport.tocoo()
+    np.testing.assert_allclose(entries.data, expected.data, rtol=1e-15)
+    np.testing.assert_array_equal(entries.col, expected.col)
+    assert f"licence: {ocean.attrs['licence']}" in again.attrs["about"]
+    assert set(again.grid.masks) == set(ocean.grid.masks)
+    for key in ocean.grid.masks:
+        np.testing.assert_array_equal(again.grid.mask(key), ocean.grid.mask(key))
+
+
+def test_the_matlab_file_serves_programs_of_the_ocim_family(globe, tmp_path):
+    """The lines that such programs begin with: volumes, the divergence form, and the tops of the layers."""
+    write_matlab(globe, tmp_path / "a.mat")
+    content = scipy.io.loadmat(tmp_path / "a.mat", squeeze_me=True, struct_as_record=False)
+    output, grd = content["output"], content["output"].grid
+    wet = output.M3d.ravel(order="F") == 1
+    volume = (grd.DXT3d * grd.DYT3d * grd.DZT3d).ravel(order="F")[wet]
+    assert volume.sum() == pytest.approx(globe.grid.volume.sum(), rel=1e-14)
+    divergence = -output.TR / YEAR
+    assert abs(divergence @ np.ones(wet.sum())).max() < 1e-18 and divergence.diagonal().min() > 0.0
+    assert abs(divergence.T @ volume).max() < 1e-14 * abs(divergence.data).max() * volume.max()
+    assert grd.DYT3d[3, 0, 0] == pytest.approx(np.radians(grd.dyt[3]) * EARTH_RADIUS, rel=1e-15)
+    assert grd.ZW3d.shape == output.M3d.shape and np.all(grd.ZW3d[2, 3] == grd.zw)
+    assert np.all(grd.YT3d[:, 0, 0] == grd.yt) and np.all(grd.XT3d[0, :, 0] == grd.xt)
+    assert "dC/dt = TR C in yr-1" in content["about"] and "licence: " in content["about"]
+
+
 def test_a_published_file_brings_its_citation_through_conversion(globe, tmp_path):
     path = tmp_path / "OCIM2_CTL_He.mat"
     write_matlab(globe, path)
@@ -722,8 +758,8 @@ def test_convert_leaves_nothing_behind_when_it_fails(boxes, tmp_path):
         convert(source, target)
     assert target.read_text() == "older file"
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.mat", "a.nc"]
-    with pytest.raises(InputError, match=r"ends in .nc"):
-        convert("few_box", tmp_path / "a.mat")
+    with pytest.raises(InputError, match=r"a.jld2: expected a name that ends in .nc or .mat"):
+        convert("few_box", tmp_path / "a.jld2")
     with pytest.raises(InputError, match="it is the source"):
         convert(target, target)
     with pytest.raises(InputError, match=r"unexpected keyword argument 'gird'"):

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from arviz_base import extract
+from arviz_stats import summary
 from arviz_stats.base.array import array_stats
 from mock_posterior import table
 
@@ -225,6 +227,21 @@ def test_the_file_has_the_groups_that_arviz_expects(independent, tmp_path):
         np.testing.assert_array_equal(posterior["b_P_slope"], independent.x[..., 3])
         assert set(tree["sample_stats"].data_vars) == set(STATISTICS)
         assert tree["sample_stats"]["diverging"].dtype == bool
+        about = {"long_name": "a number", "symbol": "alpha", "reference": "a formula", "units": "1"}
+        assert posterior["alpha"].attrs == about
+        assert tree["unconstrained_posterior"]["alpha"].attrs == about | {"transform": "log"}
+
+
+def test_arviz_summarises_the_file_as_the_toolkit_does(independent, tmp_path):
+    expected = independent.summary()
+    with xr.open_datatree(independent.save(tmp_path / "chains.nc"), engine="netcdf4") as tree:
+        found = summary(tree, group="unconstrained_posterior", round_to="none")
+        draws = extract(tree, var_names="alpha")
+    assert list(found.index) == list(expected["parameter"].values)
+    for name in ("mean", "r_hat", "ess_bulk"):  # the tails of ess_tail are those of another interval
+        np.testing.assert_allclose(found[name].astype(float), expected[name], rtol=1e-12)
+    np.testing.assert_allclose(found["sd"].astype(float), expected["standard_deviation"], rtol=1e-2)
+    assert draws.sizes == {"sample": 2000} and draws.attrs["units"] == "1"
 
 
 def test_chains_read_back(independent, tmp_path):

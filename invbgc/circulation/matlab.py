@@ -36,6 +36,7 @@ from invbgc.circulation.detect import (
     grid_with_volume,
 )
 from invbgc.circulation.ocim import COLUMN_MAJOR
+from invbgc.constants import EARTH_RADIUS
 from invbgc.errors import InputError
 from invbgc.files import replaced
 from invbgc.grid import OceanGrid
@@ -49,6 +50,9 @@ GRIDS = ("grid", "grd")
 
 OCIM2_48L_VARIABLES = ("ocnmask", "tlat", "tlon", "tz", "wz", "area", "vol")
 """Variables of the netCDF file that describes the grid of OCIM2-48L."""
+
+PROVENANCE = ("source", "licence", "citation")
+"""Attributes of a circulation that are written in words."""
 
 # SciPy raises NotImplementedError for MATLAB files of versions it does not read.
 _READ_ERRORS = (MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, zlib.error)
@@ -145,7 +149,8 @@ def read_matlab(
     ocean = _grid(content, path) if grid is None else grid
     if not isinstance(ocean, OceanGrid):
         ocean = read_grid_file(ocean)
-    attrs = provenance(path)
+    about = content.get("about")
+    attrs = provenance(path) | ({"about": about} if isinstance(about, str) else {})
     positions = candidate_positions(ocean.wet, order)
     return detect_circulation(content[name], ocean, f"MATLAB file {path}, {name}", positions, sign, unit, attrs)
 
@@ -273,10 +278,14 @@ def write_matlab(
     unit: str = "yr-1",
     order: Sequence[str] = COLUMN_MAJOR,
 ) -> Path:
-    """Write a circulation as a MATLAB 5 file in the layout of OCIM2: `output` with TR, M3d and grid.
+    """Write a circulation as a MATLAB 5 file in the layout of OCIM2: `output` with TR, M3d and grid; and MSKS.
+
+    `grid` has the members that programs of the OCIM family use: xt, yt, zt, zw, dxt, dyt, dzt, Areat, XT3d, YT3d, ZT3d,
+    ZW3d in degrees and m, and DXT3d, DYT3d, DZT3d in m, whose product is the volume of the water. `about` says in words
+    where it comes from, under which licence, and which convention it follows.
 
     Args:
-        circulation: any circulation; of its masks, those with a depth dimension are written as `MSKS`.
+        circulation: any circulation; masks without a depth dimension are written for the whole column.
         path: the file.
         sign: "convergence" (dC/dt = TR C) or "divergence".
         unit: "yr-1" of 365 days, "d-1" or "s-1".
@@ -289,32 +298,48 @@ def write_matlab(
         InputError: the file cannot be written.
     """
     ocean = circulation.grid
-    area = np.broadcast_to(ocean.area[None], ocean.shape)
-    depth = np.broadcast_to(ocean.thickness[:, None, None], ocean.shape)
-    width = np.broadcast_to(np.diff(ocean.longitude_edges)[None, None, :], ocean.shape)
-    fraction = np.ones(ocean.shape) if ocean.wet_fraction is None else ocean.wet_fraction
-    grid = {
-        "yt": ocean.latitude,
-        "xt": ocean.longitude,
-        "zt": ocean.depth,
-        "zw": ocean.depth_edges[:-1],
-        "dzt": ocean.thickness,
-        "dyt": np.diff(ocean.latitude_edges),
-        "dxt": np.diff(ocean.longitude_edges),
-        "Areat": ocean.area,
-        "DXT3d": _matlab_order(width),
-        "DYT3d": _matlab_order(area / width),
-        "DZT3d": _matlab_order(depth * fraction),
-    }
     operator = from_house_order(circulation.transport, ocean.wet, order) * (SIGNS[sign] * UNIT_SECONDS[unit])
     content: dict[str, Any] = {
-        "output": {"TR": sparse.csc_matrix(operator), "M3d": _matlab_order(ocean.wet), "grid": grid}
+        "output": {"TR": sparse.csc_matrix(operator), "M3d": _matlab_order(ocean.wet), "grid": _grid_structure(ocean)},
+        "about": "\n".join(
+            (
+                f"{circulation.name}, {'dC/dt = TR C' if sign == 'convergence' else 'dC/dt + TR C = 0'} in {unit} "
+                f"(a year has 365 days), wet boxes in the order {' '.join(order)}, slowest first",
+                *(f"{key}: {circulation.attrs[key]}" for key in PROVENANCE if circulation.attrs.get(key)),
+            )
+        ),
     }
-    masks = {name: _matlab_order(mask) for name, mask in ocean.masks.items() if mask.ndim == 3}
+    masks = {name: _matlab_order(np.broadcast_to(mask, ocean.shape) & ocean.wet) for name, mask in ocean.masks.items()}
     content |= {"MSKS": masks} if masks else {}
     with replaced(path) as temporary, temporary.open("wb") as file:
         scipy.io.savemat(file, content, do_compression=True)
     return Path(path)
+
+
+def _grid_structure(ocean: OceanGrid) -> dict[str, np.ndarray]:
+    """The structure `grid`; DXT3d is the mean width of the water, Areat over DYT3d."""
+    height = EARTH_RADIUS * np.radians(np.diff(ocean.latitude_edges))[:, None]
+    fraction = np.ones(ocean.shape) if ocean.wet_fraction is None else ocean.wet_fraction
+    fields = {
+        "XT3d": ocean.longitude,
+        "YT3d": ocean.latitude[:, None],
+        "ZT3d": ocean.depth[:, None, None],
+        "ZW3d": ocean.depth_edges[:-1, None, None],
+        "DXT3d": ocean.area / height,
+        "DYT3d": height,
+        "DZT3d": ocean.thickness[:, None, None] * fraction,
+    }
+    return {
+        "xt": ocean.longitude,
+        "yt": ocean.latitude,
+        "zt": ocean.depth,
+        "zw": ocean.depth_edges[:-1],
+        "dxt": np.diff(ocean.longitude_edges),
+        "dyt": np.diff(ocean.latitude_edges),
+        "dzt": ocean.thickness,
+        "Areat": ocean.area,
+        **{name: _matlab_order(np.broadcast_to(values, ocean.shape)) for name, values in fields.items()},
+    }
 
 
 def _matlab_order(values: np.ndarray) -> np.ndarray:

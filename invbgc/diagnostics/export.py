@@ -115,7 +115,7 @@ def carbon_export(state: State, labile_hours: float | None = None) -> xr.Dataset
     result["negative_labile_area_fraction"] = negative.assign_attrs(
         units="1", long_name="share of the sea surface over boxes of negative labile production"
     )
-    b = state.parameters["b_C"] + state.parameters["b_C_slope"] * model.environment.exponent_temperature
+    b = model.environment.exponent(state.parameters, "C")
     result["exponent_C"] = grid.unpack_surface(b, attrs={"units": "1", "long_name": "flux exponent b of POC"})
     result["poc_flux"] = interface_field(grid, poc_flux)
     for name, q in probabilities.items():

@@ -124,8 +124,7 @@ def carbon_scalars(
     def function(fields: Fields, x):
         p = model.table.to_values(x)
         organic = organic_carbon(env, fields["DIP"], p)
-        b = p["b_C"] + p["b_C_slope"] * env.exponent_temperature
-        deeper = (HORIZON / grid.depth_edges[base]) ** -b
+        deeper = (HORIZON / grid.depth_edges[base]) ** -env.exponent(p, "C")
         weights = jnp.concatenate([jnp.ones((1, grid.n_columns)), deeper[None], regional])
         parts = exports(fields, x, weights)
         total, to_year = parts.sum(axis=0), PGC_PER_MMOL * YEAR

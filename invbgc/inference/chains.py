@@ -84,12 +84,20 @@ class Chains:
         )
 
     def to_datatree(self) -> xr.DataTree:
-        """Groups as ArviZ names them: posterior (parameter units), unconstrained_posterior (x), sample_stats."""
+        """Groups as ArviZ names them: posterior (parameter units), unconstrained_posterior (x), sample_stats.
+
+        Every parameter carries long_name, symbol and reference, its units, or the transform that made x of it.
+        """
         coordinates = {"chain": np.arange(self.x.shape[0]), "draw": np.arange(self.x.shape[1])}
-        dims = ("chain", "draw")
-        units = {row.name: row.unit for row in self.table.free}
-        posterior = {name: (dims, value, {"units": units[name]}) for name, value in self.values.items()}
-        whitened = {name: (dims, self.x[..., i]) for i, name in enumerate(self.table.free_names)}
+        dims, values, rows = ("chain", "draw"), self.values, self.table.free
+        about = {
+            row.name: {"long_name": row.description, "symbol": row.symbol, "reference": row.reference} for row in rows
+        }
+        posterior = {row.name: (dims, values[row.name], about[row.name] | {"units": row.unit}) for row in rows}
+        whitened = {
+            row.name: (dims, self.x[..., i], about[row.name] | {"units": "1", "transform": row.transform})
+            for i, row in enumerate(rows)
+        }
         counted = {"n_steps": np.int64, "tree_depth": np.int64, "diverging": np.bool_}
         statistics = {
             name: (dims, np.asarray(value).astype(counted.get(name, np.float64)))

@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from invbgc.constants import EARTH_RADIUS
+from invbgc.grid import unit_vectors
 
 SAMPLE = 500
 """Boxes whose pairs with all others are formed; drawn with a fixed seed."""
@@ -73,7 +74,7 @@ def effective_number(fields: xr.Dataset, tracer: str) -> EffectiveNumber:
 
     depth, latitude, longitude = (residual[name].values.astype(float) for name in order)
     layer, row, cell = np.nonzero(seen)
-    direction = _unit_vectors(latitude[row], longitude[cell])
+    direction = unit_vectors(latitude[row], longitude[cell])
     sampled = np.random.default_rng(0).permutation(n)[:SAMPLE]
 
     width = EARTH_RADIUS * np.radians(np.abs(np.diff(latitude)).min()) if latitude.size > 1 else LARGEST_DISTANCE
@@ -128,12 +129,6 @@ class _Correlogram:
             lag = np.append(lag[:last], lag[last - 1] + fraction * (lag[last] - lag[last - 1]))
             rho = np.append(rho[:last], 0.0)
         return lag, rho
-
-
-def _unit_vectors(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
-    """Positions on the unit sphere, [m, 3]."""
-    north, east = np.radians(latitude), np.radians(longitude)
-    return np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1)
 
 
 def _distance(one: np.ndarray, others: np.ndarray) -> np.ndarray:

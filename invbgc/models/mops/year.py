@@ -20,23 +20,20 @@ import jax
 import jax.numpy as jnp
 
 from invbgc.circulation.propagation import Propagation
-from invbgc.constants import DAY, MOLAR_MASS
+from invbgc.constants import DAY
 from invbgc.errors import InputError
 from invbgc.models.mops import carbon
 from invbgc.models.mops.core import CORE, PHOSPHORUS_IN, core_rates, core_sources
 from invbgc.models.mops.light import daylight
 from invbgc.models.mops.model import TRACERS, MopsModel
 from invbgc.models.mops.plankton import R_NP
-from invbgc.storage import PG_PER_UATM
+from invbgc.storage import PG_PER_MMOL, PG_PER_UATM
 
 DAYS = 360
 """Days of the model's year."""
 
 PG_PER_PPM = PG_PER_UATM
 """Pg of carbon in the atmosphere per ppm of CO2."""
-
-PG_PER_MMOL = MOLAR_MASS["C"] * 1e-18
-"""Pg of carbon per mmol."""
 
 
 class YearState(NamedTuple):

@@ -61,7 +61,7 @@ def carbon_production(env: Environment, dip, p):
 
 def sinking_poc(env: Environment, p):
     """Sinking law of POC, with the exponent b = b_C + b_C_slope T_z per column."""
-    return env.power_law(p["b_C"] + p["b_C_slope"] * env.exponent_temperature)
+    return env.power_law(env.exponent(p, "C"))
 
 
 def organic_carbon(env: Environment, dip, p) -> OrganicCarbon:

@@ -70,6 +70,10 @@ class Environment:
     DIC_surface_mean: float
     ALK_surface_mean: float
 
+    def exponent(self, p, element: str):
+        """Flux exponent b = b_X + b_X_slope T_z of an element X, ``"P"`` or ``"C"``, [n_columns]."""
+        return p[f"b_{element}"] + p[f"b_{element}_slope"] * self.exponent_temperature
+
     def power_law(self, exponent: jax.Array) -> SinkingLaw:
         """Sinking law of POP or POC for a flux exponent b [n_columns]."""
         law = upwind_power_law if self.options.sinking == "upwind" else exact_power_law

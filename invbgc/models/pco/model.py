@@ -195,7 +195,7 @@ class PCOModel:
         if p["eta"] > 1.0:
             return f"eta = {p['eta']:.4g} exceeds 1"
         for element in ("P", "C"):
-            exponent = p[f"b_{element}"] + p[f"b_{element}_slope"] * self.environment.exponent_temperature
+            exponent = self.environment.exponent(p, element)
             if exponent.min() <= 0.05 or not 0.3 <= exponent.mean() <= 3.0:
                 return f"flux exponent b_{element} spans {exponent.min():.2f} to {exponent.max():.2f}"
         return None

@@ -36,7 +36,7 @@ def uptake_rate(env: Environment, p):
 
 def sinking_pop(env: Environment, p):
     """Sinking law of POP, with the exponent b = b_P + b_P_slope T_z per column."""
-    return env.power_law(p["b_P"] + p["b_P_slope"] * env.exponent_temperature)
+    return env.power_law(env.exponent(p, "P"))
 
 
 def dop_rate(env: Environment, p):
