@@ -94,6 +94,7 @@ def test_notebooks_are_known_and_stored_with_figures():
         assert text.count('"image/png"') == NOTEBOOKS[name].figures, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, notebook in NOTEBOOKS.items() if notebook.needs is None])
 def test_notebook_runs(name):
     BUILD.execute_notebook(NOTEBOOKS[name].path, save=False)
