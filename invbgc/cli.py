@@ -35,15 +35,27 @@ def main() -> None:
     app()
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from invbgc import __version__
+
+        typer.echo(f"invbgc {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 @guard
-def choose_device(
+def main_options(
     device: Annotated[
         str | None,
         typer.Option(help="cpu or gpu, before the command: invbgc --device gpu fit. Where absent, JAX chooses."),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Fit the ocean's phosphorus, carbon and oxygen cycles to observations."""
+    del version
     if device is not None:
         from invbgc.device import choose
 

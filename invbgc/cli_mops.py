@@ -10,7 +10,7 @@ from invbgc.cli_common import RunArgument, guard
 mops_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="MOPS with flexible C:P (Tanioka et al. 2021): plankton, particles, carbon storage and pCO2.",
+    help="MOPS, plankton with flexible C:P: particles, carbon storage and pCO2 of the air.",
 )
 
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Begin again; replaces what an earlier run left.")]

@@ -7,7 +7,7 @@ import xarray as xr
 from tiny_result import tiny_result
 from typer.testing import CliRunner
 
-from invbgc import cli, run
+from invbgc import __version__, cli, run
 from invbgc.circulation import load_circulation
 from invbgc.datasets.idealised import idealised_forcing
 from invbgc.observations import Observations
@@ -205,3 +205,8 @@ def test_data_convert_writes_a_circulation_that_loads(tmp_path):
     assert load_circulation(target).grid.n_wet == 22
     again = invoke("data", "convert", "few_box", target, "--unit", "yr-1")
     assert again.exit_code == 2 and "unit" in again.stderr
+
+
+def test_the_version_needs_no_command():
+    answer = invoke("--version")
+    assert answer.exit_code == 0 and answer.output.split() == ["invbgc", __version__]

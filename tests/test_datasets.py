@@ -19,6 +19,8 @@ from invbgc.datasets.wang2023 import FILES, SourceFiles, find_file, load_wang202
 from invbgc.errors import InputError
 from invbgc.grid import OceanGrid
 from invbgc.observations import Observations
+from invbgc.run import load_ocean
+from invbgc.runfile import preset
 
 
 @pytest.fixture(scope="module")
@@ -404,3 +406,13 @@ def test_forcing_to_dataset_has_units(grid):
     assert isinstance(dataset, xr.Dataset)
     for name, (unit, _) in (FIELDS_3D | FIELDS_2D).items():
         assert dataset[name].attrs["units"] == unit
+
+
+def test_the_embedded_data_follow_their_coarsened_ocean():
+    ocean = load_circulation("embedded_8deg")
+    forcing, observations = load_dataset("embedded", ocean.grid)
+    expected = load_ocean(preset("embedded_8deg"))
+    np.testing.assert_array_equal(forcing.temperature, expected[1].temperature)
+    np.testing.assert_array_equal(observations.vector("DIC"), expected[2].vector("DIC"))
+    with pytest.raises(InputError, match=r"34092 boxes.*9937"):
+        load_dataset("embedded")[0].require(ocean.grid)

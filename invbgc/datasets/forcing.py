@@ -84,6 +84,21 @@ class Forcing:
     Si_max: float
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
+    def require(self, grid: OceanGrid) -> None:
+        """Refuse a grid of another size.
+
+        Args:
+            grid: that of the circulation.
+
+        Raises:
+            InputError: the fields have another number of boxes.
+        """
+        if len(self.temperature) != grid.n_wet:
+            raise InputError(
+                f"the forcing has {len(self.temperature)} boxes, the grid '{grid.name}' {grid.n_wet}; expected one "
+                'grid: load the dataset on that of the circulation, as in load_dataset("embedded", ocean.grid).'
+            )
+
     def to_dataset(self, grid: OceanGrid) -> xr.Dataset:
         """Every field on the grid, NaN on land, with units and long names; constants and provenance as attributes.
 

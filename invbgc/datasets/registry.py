@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
+from invbgc.datasets.coarsened import coarsen_dataset
 from invbgc.datasets.forcing import Forcing
 from invbgc.datasets.schema import open_dataset
 from invbgc.datasets.wang2023 import CITATION, FILES, find_file, load_wang2023
@@ -87,7 +89,8 @@ def load_dataset(
 
     Args:
         name: "embedded", "wang2023", or a path that ends in .nc.
-        grid: the grid of the model; None is the grid the dataset came on (embedded, wang2023).
+        grid: the grid of the model; None is the grid the dataset came on (embedded, wang2023). The embedded data follow
+            their ocean where it was coarsened alike in both directions.
         source: "wang2023": the folder with the data files.
         **options: "wang2023": options of `load_wang2023` (circulation, dic, npp, factors); "embedded":
             structured_error=False removes the smooth part of the error of the synthetic observations.
@@ -122,10 +125,15 @@ def load_dataset(
 
 
 def _embedded(grid: OceanGrid | None, structured_error: bool = True) -> tuple[Forcing, Observations]:
-    if grid is None:
-        from invbgc.circulation import load_circulation
+    from invbgc.circulation import coarsening, load_circulation
 
-        grid = load_circulation("embedded").grid
+    fine = load_circulation("embedded").grid
+    if grid is not None and grid.wet.shape != fine.wet.shape:
+        factor = -(-fine.latitude.size // grid.latitude.size)
+        relation = coarsening(fine, factor, factor)
+        if np.array_equal(relation.coarse.wet, grid.wet):
+            return coarsen_dataset(*_embedded(None, structured_error), relation)
+    grid = fine if grid is None else grid
     if structured_error:
         return open_dataset(EMBEDDED_FILE, grid)
     with xr.open_dataset(EMBEDDED_FILE) as file:

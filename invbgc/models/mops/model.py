@@ -87,6 +87,7 @@ class MopsModel:
         self.forcing = forcing
         self.options = options or MopsOptions()
         self.table = table or mops_parameters()
+        forcing.require(self.grid)
         self.environment = make_environment(self.grid, forcing, self.options, ice)
         self.pco2 = SPUN_UP_PCO2
         volume = np.asarray(self.grid.volume)

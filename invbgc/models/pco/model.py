@@ -57,6 +57,7 @@ class PCOModel:
         self.forcing = forcing
         self.options = options or PCOOptions()
         self.table = table or pco_parameters()
+        forcing.require(self.grid)
         self.environment = make_environment(self.grid, forcing, self.options)
         self.systems = self._systems(backend, None if memory is None else FactorMemory(memory))
         self.stages = self._stages()

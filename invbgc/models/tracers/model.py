@@ -35,7 +35,8 @@ class TracerModel:
         backend: sparse solver, ``"auto"`` for the fastest installed.
 
     Raises:
-        InputError: no such tracer, none at all, a name that is taken, or a base on another circulation.
+        InputError: no such tracer, none at all, a name that is taken, a base on another circulation, or
+            a forcing on another grid.
 
     Example:
         >>> import invbgc as ib
@@ -60,6 +61,7 @@ class TracerModel:
         own = table or ParameterTable(row for tracer in self.tracers for row in tracer.parameters)
         self._below = len(base.table.free) if base is not None else 0
         self.table = ParameterTable([*(base.table if base is not None else ()), *own])
+        forcing.require(self.grid)
         self.surroundings = Surroundings(self.grid, forcing)
         product = RowProduct(circulation.transport)
         system = SparseSystem(
