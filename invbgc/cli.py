@@ -55,7 +55,6 @@ def main_options(
     ] = False,
 ) -> None:
     """Fit the ocean's phosphorus, carbon and oxygen cycles to observations."""
-    del version
     if device is not None:
         from invbgc.device import choose
 

@@ -140,3 +140,19 @@ def test_bad_tracers_are_refused():
     model = TracerModel(ocean, forcing, ["radiocarbon"])
     with pytest.raises(InputError, match="O2, which the model does not have; expected some of C14"):
         Posterior(model, Observations.from_fields({"O2": ocean.grid.wet_depth}, ocean.grid))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (lambda ocean, c, upstream, p: -1e-9 * c**2, "not linear"),
+        (lambda ocean, c, upstream, p: 1e-9 * (c.mean() - c), "in others"),
+        (lambda ocean, c, upstream, p: jnp.zeros(3), r"shape \(3,\)"),
+        (lambda ocean, c, upstream, p: -p["loss"] * c, "'loss'.*decay_rate"),
+        (lambda ocean, c, upstream, p: upstream["O2"] - c, "'O2'.*C14"),
+    ],
+)
+def test_sources_that_break_a_rule_are_refused(source, message):
+    ocean = CIRCULATIONS["few_box"]()
+    with pytest.raises(InputError, match=message):
+        TracerModel(ocean, ib.idealised_forcing(ocean.grid), ["radiocarbon", Tracer("bad", "bad", source)])

@@ -16,7 +16,7 @@ from invbgc.linalg.operators import RowProduct, ShiftedTransport
 from invbgc.linalg.system import Counters, SparseSystem
 from invbgc.models.contract import SteadyModel
 from invbgc.models.tracers.registry import TRACERS
-from invbgc.models.tracers.tracer import Surroundings, Tracer
+from invbgc.models.tracers.tracer import Surroundings, Tracer, check_source
 from invbgc.parameters import ParameterTable
 from invbgc.steady import Stage, steady_state
 
@@ -35,8 +35,8 @@ class TracerModel:
         backend: sparse solver, ``"auto"`` for the fastest installed.
 
     Raises:
-        InputError: no such tracer, none at all, a name that is taken, a base on another circulation, or
-            a forcing on another grid.
+        InputError: no such tracer, none at all, a name that is taken, a base on another circulation, a forcing on
+            another grid, or a source that is not what its tracer says (see `check_source`).
 
     Example:
         >>> import invbgc as ib
@@ -63,6 +63,10 @@ class TracerModel:
         self.table = ParameterTable([*(base.table if base is not None else ()), *own])
         forcing.require(self.grid)
         self.surroundings = Surroundings(self.grid, forcing)
+        known = [name for stage in base.stages for name in stage.tracers] if base is not None else []
+        for tracer in self.tracers:
+            check_source(tracer, self.surroundings, known, self.table.values)
+            known.append(tracer.name)
         product = RowProduct(circulation.transport)
         system = SparseSystem(
             ShiftedTransport(circulation.transport, product), "own tracers", backend, keep=len(self.tracers), reuse=True

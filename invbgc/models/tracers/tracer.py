@@ -1,14 +1,16 @@
 """What a tracer is: a name, parameters, and its local source minus sink."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from invbgc.datasets.forcing import Forcing
+from invbgc.errors import InputError
 from invbgc.grid import OceanGrid
 from invbgc.parameters import Parameter
 
@@ -62,3 +64,40 @@ class Tracer:
     linear: bool = True
     start: float = 0.0
     weak: Literal["proportional", "uniform"] | None = None
+
+
+def check_source(tracer: Tracer, ocean: Surroundings, upstream: Iterable[str], values: Mapping[str, float]) -> None:
+    """Try a source on made-up concentrations, before anything is solved with it.
+
+    Args:
+        tracer: the tracer.
+        ocean: its surroundings.
+        upstream: tracers that it may read.
+        values: parameters of the model.
+
+    Raises:
+        InputError: the source asks for what is not there, has another shape than [n_wet], reads other boxes than its
+            own, or is not linear in the tracer and does not say so.
+    """
+    n, draw = ocean.grid.n_wet, np.random.default_rng(0)
+    others, where = {name: jnp.ones(n) for name in upstream}, f"tracer {tracer.name!r}: its source"
+
+    def source(c: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(tracer.source(ocean, jnp.asarray(c), others, values))
+        except KeyError as error:
+            raise InputError(
+                f"{where} asks for {error}; there are the tracers {', '.join(others) or '(none)'} and the parameters "
+                f"{', '.join(values) or '(none)'}"
+            ) from error
+
+    one, two = 10.0 ** draw.uniform(-2.0, 3.0, (2, n))
+    of_one, of_two = source(one), source(two)
+    if of_one.shape != (n,):
+        raise InputError(f"{where} has the shape {of_one.shape}; expected {(n,)}, one rate per wet box")
+    close = partial(np.allclose, rtol=1e-9, atol=1e-9 * np.abs(of_one).max(), equal_nan=True)
+    here = draw.uniform(size=n) < 0.5
+    if not close(source(np.where(here, one, two)), np.where(here, of_one, of_two)):
+        raise InputError(f"{where} in one box depends on the tracer in others; expected that box only")
+    if tracer.linear and not close(source(0.5 * (one + two)), 0.5 * (of_one + of_two)):
+        raise InputError(f"{where} is not linear in it; expected linear=False and a first guess, start=")
