@@ -131,7 +131,6 @@ def test_constants(loaded):
     assert (round(forcing.T_min, 5), round(forcing.T_max, 5)) == (-1.98871, 29.92372)
     assert round(forcing.T_max - forcing.T_min, 4) == 31.9124
     assert (round(forcing.Si_min, 5), round(forcing.Si_max, 5)) == (0.40284, 98.80673)
-    assert forcing.pCO2_atm == 278.0
 
 
 @pytest.mark.parametrize(

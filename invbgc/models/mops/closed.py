@@ -19,7 +19,8 @@ from invbgc.models.mops import carbon
 from invbgc.models.mops.core import CORE
 from invbgc.models.mops.environment import RETURN_TIME
 from invbgc.models.mops.model import MopsModel
-from invbgc.models.mops.year import PG_PER_MMOL, PG_PER_PPM
+from invbgc.models.mops.year import PG_PER_PPM
+from invbgc.storage import PG_PER_MMOL
 
 _STEPS = 12
 """Newton steps for pCO2 at most; each moves it by a factor e at most, and near the root three reach round-off."""

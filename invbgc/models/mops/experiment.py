@@ -20,7 +20,7 @@ from invbgc.models.mops.closed import ClosedState, balanced, under_pco2, with_to
 from invbgc.models.mops.core import CORE
 from invbgc.models.mops.model import TRACERS, MopsModel
 from invbgc.models.mops.options import MopsOptions
-from invbgc.models.mops.year import PG_PER_MMOL
+from invbgc.storage import PG_PER_MMOL
 
 B_C_SERIES = (0.5, 0.75, 1.0, 1.25, 1.46, 1.75)
 """Exponents of the POC flux, the paper's range."""
