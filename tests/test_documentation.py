@@ -57,7 +57,7 @@ def small_ocean(monkeypatch, tmp_path, without_pictures):
     monkeypatch.setattr(
         ib, "load_circulation", lambda name: few_box if name == "embedded" else load_circulation(name), raising=False
     )
-    monkeypatch.setattr(ib, "load_dataset", lambda name: (forcing, observations), raising=False)
+    monkeypatch.setattr(ib, "load_dataset", lambda name, grid=None: (forcing, observations), raising=False)
     monkeypatch.chdir(tmp_path)
 
 
