@@ -23,8 +23,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import sequential_vmap
 
-from invbgc.linalg.newton import newton
-from invbgc.linalg.solve import factor_token, linear_solve, solve_with_token
+from invbgc.linalg.newton import NewtonResult, newton
+from invbgc.linalg.solve import NO_FACTOR, factor_token, linear_solve, solve_with_token
 from invbgc.linalg.system import SparseSystem
 
 Fields = Mapping[str, jax.Array]
@@ -150,32 +150,34 @@ def _find_state(stage: Stage, upstream: Fields, x, start) -> tuple[jax.Array, St
         return state, StageInfo(token, sound, one, one, shift)
 
     transport = stage.system.operator.constant_part
+    relaxed = CONTINUATION if stage.relaxed_source is not None else CONTINUATION[-1:]
+    softness = jnp.asarray((1.0, *relaxed))
+    safe = start if stage.start is None else stage.start
 
-    def attempt(start, softness, replaces=None):
-        return newton(
+    def attempt(state: tuple[jax.Array, NewtonResult]) -> tuple[jax.Array, NewtonResult]:
+        """From the given start; where that fails, from the stage's own along the continuation."""
+        count, last = state
+        result = newton(
             stage.system,
-            lambda u: transport(u) - stage.stacked_source(u, upstream, x, softness),
-            lambda u: stage.matrix_coefficients(u, upstream, x, softness),
+            lambda u: transport(u) - stage.stacked_source(u, upstream, x, softness[count]),
+            lambda u: stage.matrix_coefficients(u, upstream, x, softness[count]),
             stage.residual_weights,
-            start,
+            jnp.where(count == 1, safe, last.solution),
             stage.tolerance,
-            replaces,
+            last.token,
+        )
+        return count + 1, result._replace(
+            iterations=last.iterations + result.iterations,
+            factorisations=last.factorisations + result.factorisations,
         )
 
-    result = attempt(start, jnp.ones(()))
+    def unfinished(state: tuple[jax.Array, NewtonResult]) -> jax.Array:
+        count, last = state
+        return (count < len(softness)) & ((count != 1) | ~last.converged)
 
-    def from_the_safe_start():
-        state, last = stage.start, result
-        for softness in CONTINUATION if stage.relaxed_source is not None else CONTINUATION[-1:]:
-            previous, last = last, attempt(state, jnp.asarray(softness), last.token)
-            state = last.solution
-            last = last._replace(
-                iterations=last.iterations + previous.iterations,
-                factorisations=last.factorisations + previous.factorisations,
-            )
-        return last
-
-    result = lax.cond(result.converged, lambda: result, from_the_safe_start)
+    none = jnp.zeros((), int)
+    first = NewtonResult(start, jnp.asarray(NO_FACTOR), jnp.zeros((), bool), none, none, jnp.full((), jnp.inf))
+    _, result = lax.while_loop(unfinished, attempt, (none, first))
     return result.solution, StageInfo(*result[1:])
 
 

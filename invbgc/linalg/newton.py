@@ -3,6 +3,9 @@
 The equation is a residual r(x) = T x - s(x) = 0 whose Jacobian is A(c(x)). A step costs one solve; a
 new factor is made only where the residual shrank by less than `REFRESH_ABOVE`. The last factor is always the one at
 the solution, because derivatives through the solution need it.
+
+Loops begin with what they repeat, so that the program holds the sources of a model few times: they take most of the
+time of compiling it.
 """
 
 from collections.abc import Callable
@@ -11,8 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
-from invbgc.linalg.solve import factor_token, solve_with_token
+from invbgc.linalg.solve import NO_FACTOR, factor_token, solve_with_token
 from invbgc.linalg.system import SparseSystem
 
 MAX_ITERATIONS = 60
@@ -56,7 +60,7 @@ class _Carry(NamedTuple):
     iterations: jax.Array
     factorisations: jax.Array
     step: jax.Array
-    fresh: jax.Array
+    tired: jax.Array  # the next step needs a new factor
     stalled: jax.Array
 
 
@@ -67,7 +71,7 @@ def newton(
     weights: jax.Array,
     start: jax.Array,
     tolerance: float,
-    replaces=None,
+    replaces: ArrayLike = NO_FACTOR,
 ) -> NewtonResult:
     """Find x with r(x) = 0.
 
@@ -90,20 +94,25 @@ def newton(
     def damped(carry: _Carry, dx):
         """Halve the step until the residual shrinks; keep the last try."""
 
-        def trial(size):
+        def trial(state):
+            halvings, size, *_ = state
             x = carry.x + size * dx
             r = residual(x)
-            return size, x, r, norm(r)
+            return halvings + 1, 0.5 * size, size, x, r, norm(r)
 
         def worse(state):
-            halvings, (size, _, _, value) = state
-            return (~(value < (1.0 - 0.1 * size) * carry.norm)) & (halvings < HALVINGS)
+            halvings, _, size, *_, value = state
+            return (halvings == 0) | (~(value < (1.0 - 0.1 * size) * carry.norm) & (halvings <= HALVINGS))
 
-        _, best = lax.while_loop(worse, lambda s: (s[0] + 1, trial(0.5 * s[1][0])), (0, trial(jnp.ones(()))))
-        return best
+        one = jnp.ones(())
+        untried = (jnp.zeros((), int), one, one, carry.x, carry.residual, carry.norm)
+        return lax.while_loop(worse, trial, untried)[2:]
 
     def step(carry: _Carry) -> _Carry:
-        dx = -solve_with_token(system, carry.token, carry.residual, tolerance=STEP_RESIDUAL)
+        token = lax.cond(
+            carry.tired, lambda: factor_token(system, coefficients(carry.x), carry.token), lambda: carry.token
+        )
+        dx = -solve_with_token(system, token, carry.residual, tolerance=STEP_RESIDUAL)
         full = jnp.max(jnp.abs(dx))
         size, x, r, value = damped(carry, dx)
         small = full < tolerance
@@ -114,20 +123,19 @@ def newton(
         x, r, value = (
             jnp.where(useless, a, b) for a, b in zip((carry.x, carry.residual, carry.norm), (x, r, value), strict=True)
         )
-        tired = (~small) & (value > REFRESH_ABOVE * carry.norm)
-        token = lax.cond(tired, lambda: factor_token(system, coefficients(x), carry.token), lambda: carry.token)
         return _Carry(
-            x, r, value, token, carry.iterations + 1, carry.factorisations + tired, full,
-            tired, ~jnp.isfinite(value) | (useless & carry.fresh),
+            x, r, value, token, carry.iterations + 1, carry.factorisations + carry.tired, full,
+            (~small) & (value > REFRESH_ABOVE * carry.norm), ~jnp.isfinite(value) | (useless & carry.tired),
         )  # fmt: skip
 
     def unfinished(carry: _Carry):
         return (carry.step >= tolerance) & (carry.iterations < MAX_ITERATIONS) & ~carry.stalled
 
     r = residual(start)
+    none = jnp.zeros((), int)
     first = _Carry(
-        start, r, norm(r), factor_token(system, coefficients(start), replaces),
-        jnp.zeros((), int), jnp.ones((), int), jnp.full((), jnp.inf), jnp.ones((), bool), jnp.zeros((), bool),
+        start, r, norm(r), jnp.asarray(replaces), none, none, jnp.full((), jnp.inf),
+        jnp.ones((), bool), jnp.zeros((), bool),
     )  # fmt: skip
     rough = lax.while_loop(unfinished, step, first)
 
