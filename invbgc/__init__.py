@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 for _setting in ("JAX_ENABLE_X64", "JAX_USE_SIMPLIFIED_JAXPR_CONSTANTS"):
     os.environ[_setting] = "1"  # read by JAX when it is imported
+# JAX runs a program, and copies large arguments of its host callbacks, on a thread per core, or on NPROC of them. With
+# one thread the program waits for its callback and the callback for that thread, forever.
+_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+if _cores < 4:
+    os.environ.setdefault("NPROC", "4")
 if "jax" in sys.modules:  # then it is too late for the second, which saves time and memory only
     sys.modules["jax"].config.update("jax_enable_x64", True)
 

@@ -1,6 +1,8 @@
 """The JAX-facing sparse solve: values and derivatives of every order, for every backend, on every circulation."""
 
+import os
 import platform
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -338,3 +340,29 @@ def test_a_factor_in_single_precision_that_does_not_converge_is_an_error(monkeyp
     monkeypatch.setattr("invbgc.linalg.system.OWN_LIMIT", 0)
     with pytest.raises(ConvergenceError, match="backward error of inf"):
         system.solve(token, rhs)
+
+
+ON_ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import invbgc
+import jax, jax.numpy as jnp, scipy.sparse as sp
+from invbgc.linalg.newton import newton
+from invbgc.linalg.operators import RowProduct, ShiftedTransport
+from invbgc.linalg.system import SparseSystem
+
+n, none = 100_000, sp.csc_array((100_000, 100_000))
+system = SparseSystem(ShiftedTransport(none, RowProduct(none)), "test", "superlu")
+root = jax.jit(lambda x: newton(system, lambda u: u * u - 4.0, lambda u: (2.0 * u,), jnp.ones(n), x, 1e-9).solution)
+print(root(root(jnp.ones(n)) + 1.0).sum())  # the second call runs on a thread of the pool
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be held to one core here")
+def test_large_vectors_reach_their_solver_on_one_core():
+    """The thread that waits for the solver is not the only one that can hand the vectors over."""
+    environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    command = [sys.executable, "-c", ON_ONE_CORE]
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert answer.returncode == 0, answer.stderr
+    assert float(answer.stdout) == pytest.approx(200_000.0)
