@@ -106,10 +106,10 @@ def core(
     stored = None if fresh else _known(path, mark)
     if stored is None:
         x = model.table.to_vector()
-        progress(f"{model.grid.n_wet} boxes; {run.mops.start_years} years from the uniform state")
-        year = _year(model, run)
-        first = year_state(model, model.uniform_start())
-        begun = integrate(model, year, first, x, run.mops.start_years, progress=progress, every=5)
+        first, name = _start(model, run.mops.start), run.mops.start or "the uniform state"
+        progress(f"{model.grid.n_wet} boxes; {run.mops.start_years} years from {name}")
+        year, years = _year(model, run), run.mops.start_years
+        begun = integrate(model, year, year_state(model, first), x, years, progress=progress, every=5)
         found = spin_up(model, x, wet_fields(model, begun.mean), progress)
         progress(f"steady after {found.steps} implicit steps, {found.factorisations} factors, {found.seconds:.0f} s")
         data = to_dataset(model, found.fields)
@@ -120,6 +120,21 @@ def core(
     fields = {name: model.grid.pack(stored[name]) for name in TRACERS if name in stored}
     model.start_from({name: fields[name] for name in CORE})
     return model, observations, fields
+
+
+def _start(model: "MopsModel", path: Path | None) -> dict[str, Any]:
+    """Tracers [n_wet] to start from: uniform, or with the core of a file on whatever grid."""
+    from invbgc.datasets.regridding import read_climatology, regrid
+    from invbgc.models.mops.core import CORE
+
+    first = dict(model.uniform_start())
+    if path is not None:
+        stored = read_netcdf(path, "steady core of MOPS")
+        lacking = [name for name in CORE if name not in stored]
+        if lacking:
+            raise InputError(f"{path}, to start from: no {', '.join(lacking)}; expected the core.nc of another ocean.")
+        first |= {name: regrid(read_climatology(stored, name), model.grid).values for name in CORE}
+    return first
 
 
 def _year(model: "MopsModel", run: RunFile, with_carbon: bool = False) -> Any:
@@ -134,13 +149,12 @@ def _year(model: "MopsModel", run: RunFile, with_carbon: bool = False) -> Any:
 
 
 def to_dataset(model: "MopsModel", fields: Mapping[str, Any]) -> xr.Dataset:
-    """Tracers on (depth, latitude, longitude), mmol m-3."""
-    return xr.Dataset(
-        {
-            name: model.grid.unpack(np.asarray(field), name, {"units": "mmol m-3", "long_name": model.long_names[name]})
-            for name, field in fields.items()
-        }
-    )
+    """Tracers on (depth, latitude, longitude), mmol m-3, with the area, volume and bounds of the cells."""
+    arrays = {
+        name: model.grid.unpack(np.asarray(field), name, {"units": "mmol m-3", "long_name": model.long_names[name]})
+        for name, field in fields.items()
+    }
+    return model.grid.to_dataset().drop_vars("wet").assign(arrays)
 
 
 def periodic(

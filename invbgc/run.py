@@ -323,6 +323,8 @@ def inputs(run: RunFile, source: Path | None) -> list[Path]:
     from invbgc.sources import located
 
     named = [located(run.circulation.name), Path(run.dataset.name), Path(run.parameters.start)]
+    if run.mops.start is not None:
+        named.append(run.mops.start)
     files = [path for path in named if path.suffix and path.is_file()]
     if run.dataset.name == "wang2023" and run.dataset.source is not None:
         from invbgc.datasets.wang2023 import FILES, find_file

@@ -54,6 +54,8 @@ def validate_run(run: RunFile, where: str | Path = "the run file") -> None:
         *_check_observations(run, where),
         *_check_solver(run, where),
     ]
+    if run.mops.start is not None and not run.mops.start.is_file():
+        problems.append(f"{where}, [mops] start: the file {run.mops.start} does not exist.")
     if run.run.output.exists() and not run.run.output.is_dir():
         problems.append(f"{where}, [run] output: {run.run.output} exists and is not a folder.")
     if problems:

@@ -285,6 +285,10 @@ class MopsSection(Section):
     alkalinity: Literal["uniform", "salinity"] = Field(
         default="uniform", description="Surface alkalinity: the same everywhere, or proportional to salinity."
     )
+    start: Path | None = Field(
+        default=None,
+        description="core.nc of another ocean, a coarser one say, to start from; a uniform ocean where absent.",
+    )
     start_years: int = Field(default=20, ge=1, description="Years integrated before the search for the steady state.")
     time_step_days: Positive = Field(default=2.0, description="Step of the transport in time integrations, days.")
     substeps: int = Field(default=4, ge=1, description="Steps of biology in each.")
@@ -474,6 +478,8 @@ def _with_folder(run: RunFile, folder: Path) -> RunFile:
     found = {key: folder / path for key, path in files.items() if path is not None and Path(path).suffix}
     found |= {key: str(found[key]) for key in ("co2", "d14c") if key in found}
     updates["transient"] = run.transient.model_copy(update=found)
+    if run.mops.start is not None:
+        updates["mops"] = run.mops.model_copy(update={"start": folder / run.mops.start})
     if Path(run.parameters.start).suffix:
         updates["parameters"] = run.parameters.model_copy(update={"start": str(folder / run.parameters.start)})
     return run.model_copy(update=updates)

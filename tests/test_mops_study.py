@@ -62,6 +62,19 @@ def test_the_experiment_from_a_run_file(folder):
         assert state["PHYC"].attrs["units"] == "mmol m-3"
 
 
+def test_a_core_starts_another(folder):
+    """Here that of the same ocean, so that the same state is found, in fewer steps."""
+    text = (folder / "run.toml").read_text().replace('"out"', '"again"')
+    (folder / "again.toml").write_text(f"{text}start = 'out/mops/core.nc'\nstart_years = 1\n")
+    answer = invoke("spinup", folder / "again.toml")
+    assert answer.exit_code == 0 and "1 years from" in answer.output and "core.nc" in answer.output
+    with xr.open_dataset(folder / "out/mops/core.nc") as one, xr.open_dataset(folder / "again/mops/core.nc") as two:
+        assert two.attrs["steps"] < one.attrs["steps"]
+        for name in one.data_vars:
+            np.testing.assert_allclose(two[name], one[name], rtol=1e-6, atol=1e-9)
+        assert str(folder / "out/mops/core.nc") in two.attrs["manifest"]
+
+
 def test_the_periodic_state_has_a_file_and_a_figure(folder):
     answer = invoke("spinup", folder / "run.toml", "--periodic", "newton")
     assert answer.exit_code == 0, answer.output
@@ -77,8 +90,13 @@ def test_wrong_arguments_are_explained(folder):
     ):
         answer = invoke(*arguments)
         assert answer.exit_code == 2 and words in answer.output
-    for line, command, words in (("fit = ['b_X']", "fit", "b_X"), ("b_C = [0.5]", "experiment", "0.75")):
-        text = (folder / "run.toml").read_text().partition("[mops]")[0]
+    for line, command, words in (
+        ("fit = ['b_X']", "fit", "b_X"),
+        ("b_C = [0.5]", "experiment", "0.75"),
+        ("start = 'no.nc'", "spinup", "no.nc does not exist"),
+        ("start = 'data.nc'", "spinup", "no PO4"),
+    ):
+        text = (folder / "run.toml").read_text().replace('"out"', '"wrong"').partition("[mops]")[0]
         (folder / "wrong.toml").write_text(f"{text}[mops]\n{line}\n")
         answer = invoke(command, folder / "wrong.toml")
         assert answer.exit_code == 2 and words in answer.output and "boxes" not in answer.output
