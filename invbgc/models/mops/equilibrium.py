@@ -39,8 +39,6 @@ LARGEST_SPACE = 40
 HALVINGS = 4
 JVP_YEARS = 2
 """Years that a product with the derivative of a year counts as: the year and its tangent."""
-CALMING = 20
-"""Years that may pass after a step that no halving makes good, before the drift is smaller."""
 
 
 @dataclass(frozen=True)
@@ -249,19 +247,10 @@ def newton_krylov(
             if trial_drift < drift:
                 break
         else:
-            # Where a step crosses a corner of the equations, oxygen and plankton take some years to calm down.
-            trial = YearState(jnp.asarray(np.asarray(state.tracers) + step), state.pco2)
-            for _ in range(CALMING):
-                trial_result, trial_drift = meter.run(trial)
-                meter.report(trial_drift, tolerance, "Newton-Krylov, calming")
-                if trial_drift < drift:
-                    break
-                trial = trial_result.state
-            else:
-                raise ConvergenceError(
-                    f"MOPS: no step of Newton-Krylov makes the drift of {drift:.1e} per year smaller; start from a "
-                    "state that is nearer, after more years of integration."
-                )
+            raise ConvergenceError(
+                f"MOPS: no step of Newton-Krylov makes the drift of {drift:.1e} per year smaller; start from a state "
+                "that is nearer, after more years of integration."
+            )
         if not found.converged:
             inverse = _inverse_of_steady(model, trial_result.mean, x)
         state, result, drift = trial, trial_result, trial_drift
