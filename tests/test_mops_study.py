@@ -10,6 +10,7 @@ from invbgc import mops_study
 from invbgc.cli import app
 from invbgc.inference.posterior import Posterior
 from invbgc.models.mops import MopsModel, mops_parameters
+from invbgc.models.mops.core import CORE
 from invbgc.runfile import read_run
 
 
@@ -73,6 +74,16 @@ def test_a_core_starts_another(folder):
         for name in one.data_vars:
             np.testing.assert_allclose(two[name], one[name], rtol=1e-6, atol=1e-9)
         assert str(folder / "out/mops/core.nc") in two.attrs["manifest"]
+
+
+def test_a_core_of_another_grid_is_regridded(folder, tmp_path):
+    coarse, model = ib.load_circulation("embedded_8deg").grid, mops_study.mops_model(read_run(folder / "run.toml"))[0]
+    values = {name: 1.0 + number for number, name in enumerate(CORE)}
+    data = coarse.to_dataset().assign({name: coarse.unpack(np.full(coarse.n_wet, v)) for name, v in values.items()})
+    data.to_netcdf(tmp_path / "core.nc")
+    start = mops_study._start(model, tmp_path / "core.nc")
+    for name, value in values.items():
+        np.testing.assert_allclose(start[name], np.full(model.grid.n_wet, value), rtol=1e-12)
 
 
 def test_the_periodic_state_has_a_file_and_a_figure(folder):
