@@ -78,10 +78,18 @@ class TracerObservations:
         product = (self.weight * residual.T).T
         return product if self.structure is None else product - self.structure @ (self.structure.T @ residual)
 
-    def with_structure(self, basis: np.ndarray) -> "TracerObservations":
-        """The same data with errors of covariance W^-1 + B B^T, for B [m, k] mmol m-3."""
-        root = np.linalg.cholesky(np.eye(basis.shape[1]) + (basis.T * self.weight) @ basis)
-        return replace(self, structure=scipy.linalg.solve_triangular(root, (basis.T * self.weight), lower=True).T)
+    def with_structure(self, basis: np.ndarray, variance: np.ndarray | float = 0.0) -> "TracerObservations":
+        """The same data with errors of covariance W^-1 + E + B B^T.
+
+        Args:
+            basis: B [m, k] mmol m-3.
+            variance: diagonal [m] of E, (mmol m-3)^2; the weights become (W^-1 + E)^-1.
+        """
+        weight = 1.0 / (1.0 / self.weight + variance)
+        scaled = np.sqrt(weight)[:, None] * basis
+        root = np.linalg.cholesky(np.eye(basis.shape[1]) + scaled.T @ scaled)
+        structure = scipy.linalg.solve_triangular(root, basis.T * weight, lower=True).T
+        return replace(self, weight=weight, structure=structure)
 
 
 def observe(tracer: str, values: Any, grid: OceanGrid) -> TracerObservations:
@@ -259,7 +267,7 @@ def _skill_of(state: Mapping[str, Any], data: TracerObservations, grid: OceanGri
     if field.shape != (grid.n_wet,):
         raise InputError(f"Skill of {data.tracer}: modelled shape {field.shape}; expected {(grid.n_wet,)}.")
     model, observed = field[data.index], data.value
-    fraction = data.weight * data.variance
+    fraction = grid.volume[data.index] / grid.volume[data.index].sum()
     both = (observed > 0.0) & (model > 0.0)
     residual = model - observed
     spread = np.sum((observed[both] - observed[both].mean()) ** 2) if both.any() else 0.0

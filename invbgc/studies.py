@@ -109,7 +109,7 @@ def twin_task(run: str, number: int, progress: Progress) -> xr.Dataset:
 
 @lru_cache(maxsize=1)
 def _twin_ocean(run: str) -> "tuple[Posterior, Any]":
-    from invbgc.inference.errors import SmoothFields
+    from invbgc.inference.smooth import SmoothFields
     from invbgc.run import prepare
 
     posterior = prepare(RunFile.model_validate_json(run))

@@ -39,8 +39,9 @@ def target(run: RunFile, progress: Progress = print) -> "Target":
         InputError: there is no fit, or it belongs to another run.
         ConvergenceError: no optimum is found.
     """
-    from invbgc.inference.errors import SmoothFields, with_errors
+    from invbgc.inference.errors import with_errors
     from invbgc.inference.fit import Fit
+    from invbgc.inference.smooth import SmoothFields
     from invbgc.inference.target import find_target, target_at
 
     fit = fitted(run, progress)

@@ -5,16 +5,19 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+import scipy.spatial
 from threadpoolctl import threadpool_limits
 
 from invbgc.circulation import coarsen, load_circulation
 from invbgc.constants import EARTH_RADIUS
 from invbgc.errors import InputError
-from invbgc.inference import errors as models
+from invbgc.grid import unit_vectors
+from invbgc.inference import smooth as fields
 from invbgc.inference import twin
 from invbgc.inference.correlogram import effective_number
-from invbgc.inference.errors import SmoothFields, estimate_errors, with_errors
+from invbgc.inference.errors import estimate_errors, with_errors
 from invbgc.inference.programs import UnknownScale, scale_slope, scaled
+from invbgc.inference.smooth import SmoothFields
 from invbgc.observations import Observations, TracerObservations, misfit
 
 RNG = np.random.default_rng(3)
@@ -83,8 +86,8 @@ def smooth():
     grid = coarsen(load_circulation("embedded_8deg"), 1, 1, layers=[3, 2, 2, 2, 2, 2, 4]).grid
     # Threads that wait for each other while other tests run cost ten times the work itself.
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
-        patch.setattr(models, "LANDMARKS", 1000)
-        patch.setattr(models, "MODES", 500)
+        patch.setattr(fields, "CANDIDATES", 1000)
+        patch.setattr(fields, "FIELDS", 500)
         yield SmoothFields(grid)
 
 
@@ -174,6 +177,27 @@ def test_smooth_fields_have_the_correlation_they_stand_for(smooth):
     ) ** 2
     basis = smooth.basis(horizontal, vertical)
     np.testing.assert_allclose(np.sum(basis[i] * basis[j], axis=1), np.exp(-0.5 * squares), atol=0.01)
+
+
+def test_error_bars_of_smooth_fields_are_those_of_the_full_covariance(middle, smooth, monkeypatch):
+    """Estimates of three smooth patterns spread as the covariance of low rank promises, but for 3 %."""
+    posterior, modelled = middle
+    found, grid = estimate_errors(posterior, modelled, "structured", smooth=smooth), smooth.grid
+    monkeypatch.setattr(fields, "FIELDS", 1000)
+    monkeypatch.setattr(fields, "CANDIDATES", 3000)
+    smooth = SmoothFields(grid)
+    design = np.stack([np.ones(grid.n_wet), np.sin(np.deg2rad(grid.wet_latitude)), np.exp(-grid.wet_depth / 500.0)])
+    place = EARTH_RADIUS / 1.5e6 * unit_vectors(grid.wet_latitude, grid.wet_longitude)
+    place = np.column_stack([place, grid.wet_depth / 800.0])
+    correlation = np.exp(-0.5 * scipy.spatial.distance.cdist(place, place, "sqeuclidean"))
+    for name, data in with_errors(posterior, found, smooth).observations.tracers.items():
+        row = found.sel(tracer=name)
+        size = float(row["smooth_error"]) * row["fading"].values
+        independent = float(row["scale"]) / posterior.observations.tracers[name].weight
+        solved = data.weighted(design.T).T / float(row["scale"])
+        promised = np.linalg.inv(design @ solved.T)
+        true = promised @ solved @ (np.outer(size, size) * correlation + np.diag(independent)) @ solved.T @ promised
+        np.testing.assert_allclose(np.sqrt(np.diag(true) / np.diag(promised)), 1.0, atol=0.03)
 
 
 def test_unknown_kinds_and_posteriors_of_unknown_scale_are_refused(middle):

@@ -14,24 +14,24 @@ minimum is another question. Three answers, each of which makes a negative log p
 
       -2 ln L = m ln r^T (W - V V^T) r + ln|I + a^2 B^T W B|,    B = D Phi, C = Phi Phi^T.
 
-  Phi holds the leading eigenvectors of C, from a sample of the boxes (Nystroem's method).
+  Phi is of low rank (`SmoothFields`). The variance that it does not hold, a^2 D^2 (1 - diag Phi Phi^T), is kept as an
+  independent error (Snelson and Ghahramani 2006); the scales are chosen with the full C of a sample of the boxes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Literal, NamedTuple, get_args
+from functools import cache
+from typing import Literal, get_args
 
 import numpy as np
 import xarray as xr
 
-from invbgc.constants import EARTH_RADIUS
 from invbgc.errors import InputError
-from invbgc.grid import OceanGrid, unit_vectors
+from invbgc.grid import OceanGrid
 from invbgc.inference.correlogram import effective_number
 from invbgc.inference.laplace import Scaling, count
 from invbgc.inference.posterior import Posterior
 from invbgc.inference.programs import Scale, UnknownScale
+from invbgc.inference.smooth import SmoothFields
 from invbgc.observations import Observations, TracerObservations
 
 ErrorKind = Literal["paper", "per_tracer", "structured"]
@@ -46,61 +46,8 @@ VERTICAL_SCALES = (400.0, 800.0, 1600.0)
 RATIOS = np.concatenate([[0.0], np.geomspace(0.03, 30.0, 60)])
 """Smooth over independent error, of a box of mean volume, that are tried."""
 
-MODES = 600
-"""Eigenvectors kept. Fewer lose smooth variance, and error bars come out too small: by 30 % with 300 on an 8-degree
-ocean, where 600 hold 96 % of the variance."""
-
-LANDMARKS = 1500
-"""Boxes from which the eigenvectors are made; drawn by volume with a fixed seed."""
-
-SCALE_BOXES = 3000
-"""Observed boxes from which the scales of a smooth error are chosen; its size is found from all."""
-
-
-@dataclass
-class SmoothFields:
-    """Eigenvectors of a squared-exponential correlation on a grid.
-
-    Attributes:
-        grid: the grid.
-        kept: boxes up to which the eigenvectors are kept for the next data set.
-    """
-
-    grid: OceanGrid
-    kept: int = 20_000
-    _known: dict[tuple[float, float], np.ndarray] = field(default_factory=dict, repr=False)
-
-    def basis(self, horizontal: float, vertical: float) -> np.ndarray:
-        """Phi [n_wet, k], with Phi Phi^T close to exp(-(d/L_h)^2/2 - (dz/L_z)^2/2), d the chord between boxes.
-
-        Args:
-            horizontal: L_h, m.
-            vertical: L_z, m.
-        """
-        key = (horizontal, vertical)
-        if key in self._known:
-            return self._known[key]
-        made = self._make(horizontal, vertical)
-        if self.grid.n_wet <= self.kept:
-            self._known[key] = made
-        return made
-
-    def _make(self, horizontal: float, vertical: float) -> np.ndarray:
-        grid = self.grid
-        sphere = EARTH_RADIUS / horizontal * unit_vectors(grid.wet_latitude, grid.wet_longitude)
-        place = np.column_stack([sphere, grid.wet_depth / vertical])
-        size = min(LANDMARKS, grid.n_wet)
-        share = grid.volume / grid.volume.sum()
-        chosen = np.random.default_rng(0).choice(grid.n_wet, size, replace=False, p=share)
-        inner = _correlation(place[chosen], place[chosen])
-        values, vectors = np.linalg.eigh(inner)
-        leading = np.argsort(-values)[: min(MODES, size)]
-        leading = leading[values[leading] > 1e-8 * values.max()]
-        outward = vectors[:, leading] / np.sqrt(values[leading])
-        parts = np.array_split(np.arange(grid.n_wet), max(1, grid.n_wet // 4096))
-        basis = np.concatenate([_correlation(place[part], place[chosen]) @ outward for part in parts])
-        # A fixed number of columns, so that data sets of one ocean share compiled programs.
-        return np.pad(basis, ((0, 0), (0, MODES - basis.shape[1])))
+SCALE_BOXES = 1000
+"""Observed boxes from which the scales of a smooth error are chosen, with the full C; its size is found from all."""
 
 
 def estimate_errors(
@@ -117,7 +64,7 @@ def estimate_errors(
         modelled: tracer -> [n_wet] mmol m-3 at the optimum, what the observations measure.
         kind: which model; see the module's docstring.
         scaling: ``"paper"``: how observations are counted.
-        smooth: eigenvectors that another call has made on this grid.
+        smooth: fields that another call has made on this grid.
 
     Returns:
         Dataset on ``tracer``: boxes, number that counts as independent, error scale, and the smooth part.
@@ -153,8 +100,11 @@ def estimate_errors(
             name: np.minimum(np.sqrt(data.variance), np.abs(np.asarray(modelled[name])))
             for name, data in observations.tracers.items()
         }
-        found = _most_likely(observations, residuals, fading, smooth or SmoothFields(grid))
-        rows = {name: found[name].described(data) for name, data in observations.tracers.items()}
+        smooth = smooth or SmoothFields(grid)
+        rows = {
+            name: _most_likely(data, residuals[name], fading[name], smooth)
+            for name, data in observations.tracers.items()
+        }
     rows = {name: {"boxes": data.count} | rows[name] for name, data in observations.tracers.items()}
     table = _table(rows, kind)
     if kind == "structured":
@@ -169,7 +119,7 @@ def with_errors(posterior: Posterior, errors: xr.Dataset, smooth: SmoothFields |
     Args:
         posterior: any posterior of the same observations.
         errors: of `estimate_errors`.
-        smooth: eigenvectors that another call has made on this grid.
+        smooth: fields that another call has made on this grid.
 
     Returns:
         A posterior whose f is U, with the priors of the parameter table as they stand.
@@ -183,73 +133,74 @@ def with_errors(posterior: Posterior, errors: xr.Dataset, smooth: SmoothFields |
         row = {str(key): float(part) for key, part in of_tracer.data_vars.items() if part.ndim == 0}
         scales[name] = 1.0 / row["scale"] if kind == "paper" else UnknownScale(row["number"], row["scale"])
         if kind == "structured":
-            basis = smooth.basis(row["horizontal_scale"], row["vertical_scale"])[data.index]
-            ratio = row["smooth_error"] / np.sqrt(row["scale"])
-            tracers[name] = data.with_structure(ratio * of_tracer["fading"].values[data.index, None] * basis)
+            basis = smooth.basis(row["horizontal_scale"], row["vertical_scale"])
+            power = row["smooth_error"] ** 2 / row["scale"]
+            tracers[name] = _with_smooth(data, power, of_tracer["fading"].values, basis)
     return posterior.with_data(Observations(tracers, observations.grid, observations.attrs), scales)
 
 
-class _Smooth(NamedTuple):
-    """A smooth error: what it costs (-2 ln L), its scales, a^2 over the weights' unit, and r^T (W - V V^T) r."""
-
-    cost: float
-    horizontal: float
-    vertical: float
-    power: float
-    squares: float
-
-    def described(self, data: TracerObservations) -> dict[str, float]:
-        """Row of the table."""
-        scale = self.squares / data.count
-        return {
-            "number": float(data.count),
-            "scale": scale,
-            # 1/w of a box of mean volume is the tracer's variance times the number of boxes.
-            "independent_error": float(np.sqrt(scale * data.count)),
-            "smooth_error": float(np.sqrt(scale * self.power)),
-            "horizontal_scale": self.horizontal,
-            "vertical_scale": self.vertical,
-        }
+def _with_smooth(data: TracerObservations, power: float, fading: np.ndarray, basis: np.ndarray) -> TracerObservations:
+    """Observations with errors of covariance W^-1 + a^2 D C D, for a^2, D [n_wet] and Phi [n_wet, k]."""
+    amplitude, fields = np.sqrt(power) * fading[data.index], basis[data.index]
+    missed = np.maximum(0.0, 1.0 - np.sum(fields**2, axis=1))
+    return data.with_structure(amplitude[:, None] * fields, amplitude**2 * missed)
 
 
 def _most_likely(
-    observations: Observations,
-    residuals: Mapping[str, np.ndarray],
-    fading: Mapping[str, np.ndarray],
-    smooth: SmoothFields,
-) -> dict[str, _Smooth]:
-    """Per tracer, the smooth error that makes the residuals most likely: one scale after the other, then its size."""
-    best: dict[str, _Smooth] = {}
-    for name, data in observations.tracers.items():
-        sample = np.sort(np.random.default_rng(0).permutation(data.count)[:SCALE_BOXES])
-        of = partial(_of_scales, data, residuals[name], fading[name][data.index], smooth)
-        tries = [of(horizontal, VERTICAL_SCALES[1], sample) for horizontal in HORIZONTAL_SCALES]
-        horizontal = min(tries).horizontal
-        tries += [of(horizontal, vertical, sample) for vertical in (VERTICAL_SCALES[0], VERTICAL_SCALES[2])]
-        best[name] = of(horizontal, min(tries).vertical, np.arange(data.count))
-    return best
+    data: TracerObservations, residual: np.ndarray, fading: np.ndarray, smooth: SmoothFields
+) -> dict[str, float]:
+    """The smooth error that makes the residuals of a tracer most likely, one scale after the other, then its size."""
+    root = np.sqrt(data.weight)
+    amplitude, weighted = root * fading[data.index], root * residual
+    sample = np.sort(np.random.default_rng(0).permutation(data.count)[:SCALE_BOXES])
 
+    @cache
+    def cost(horizontal: float, vertical: float) -> float:
+        correlation = smooth.correlation(horizontal, vertical, data.index[sample])
+        values, vectors = np.linalg.eigh(amplitude[sample, None] * correlation * amplitude[sample])
+        return _likely_size(values, vectors.T @ weighted[sample], 0.0, data.count, sample.size)[0]
 
-def _of_scales(
-    data: TracerObservations,
-    residual: np.ndarray,
-    fading: np.ndarray,
-    smooth: SmoothFields,
-    horizontal: float,
-    vertical: float,
-    sample: np.ndarray,
-) -> _Smooth:
-    """The size of a smooth error of given scales that makes the residuals of some boxes most likely."""
-    root = np.sqrt(data.weight)[sample]
-    scaled = (fading[sample] * root)[:, None] * smooth.basis(horizontal, vertical)[data.index[sample]]
+    horizontal = min(HORIZONTAL_SCALES, key=lambda scale: cost(scale, VERTICAL_SCALES[1]))
+    vertical = min(VERTICAL_SCALES, key=lambda scale: cost(horizontal, scale))
+
+    basis = smooth.basis(horizontal, vertical)
+    scaled = amplitude[:, None] * basis[data.index]
     values, vectors = np.linalg.eigh(scaled.T @ scaled)
-    weighted = root * residual[sample]
-    values, along = np.maximum(values, 0.0), (vectors.T @ (scaled.T @ weighted)) ** 2
-    power = RATIOS[:, None] ** 2 * data.count
-    squares = weighted @ weighted - np.sum(along * power / (1.0 + power * values), axis=1)
-    cost = sample.size * np.log(squares) + np.sum(np.log1p(power * values), axis=1)
+    held = values > 1e-12 * values[-1]
+    along = (vectors.T @ (scaled.T @ weighted))[held] / np.sqrt(values[held])
+    power = _likely_size(values[held], along, weighted @ weighted - along @ along, data.count, data.count)[1]
+
+    scale = float(residual @ _with_smooth(data, power, fading, basis).weighted(residual)) / data.count
+    return {
+        "number": float(data.count),
+        "scale": scale,
+        # 1/w of a box of mean volume is the tracer's variance times the number of boxes.
+        "independent_error": np.sqrt(scale * data.count),
+        "smooth_error": np.sqrt(scale * power),
+        "horizontal_scale": horizontal,
+        "vertical_scale": vertical,
+    }
+
+
+def _likely_size(values: np.ndarray, along: np.ndarray, rest: float, count: int, number: int) -> tuple[float, float]:
+    """The size of a smooth error that makes residuals most likely.
+
+    Args:
+        values: [k] eigenvalues of W^1/2 D C D W^1/2.
+        along: [k] components of the weighted residuals W^1/2 r along its eigenvectors.
+        rest: r^T W r of what is left of them.
+        count: observed boxes, all of them.
+        number: m, those that the residuals come from.
+
+    Returns:
+        -2 ln L, and a^2.
+    """
+    power = RATIOS[:, None] ** 2 * count
+    variance = 1.0 + power * np.maximum(values, 0.0)
+    squares = rest + np.sum(along**2 / variance, axis=1)
+    cost = number * np.log(squares) + np.sum(np.log(variance), axis=1)
     least = int(np.argmin(cost))
-    return _Smooth(float(cost[least]), horizontal, vertical, float(power[least, 0]), float(squares[least]))
+    return float(cost[least]), float(power[least, 0])
 
 
 def _table(rows: Mapping[str, Mapping[str, float]], kind: str) -> xr.Dataset:
@@ -281,9 +232,3 @@ def _labelled(modelled: Mapping[str, np.ndarray], observations: Observations, gr
     for name in observations.tracers:
         fields[f"model_{name}"] = grid.unpack(np.asarray(modelled[name]))
     return fields.assign(volume=grid.unpack(grid.volume))
-
-
-def _correlation(one: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """exp(-|a - b|^2/2) for scaled positions [m, 4] and [k, 4]."""
-    squares = np.sum(one**2, axis=1)[:, None] + np.sum(others**2, axis=1) - 2.0 * one @ others.T
-    return np.exp(-0.5 * np.maximum(squares, 0.0))

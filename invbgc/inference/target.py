@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from invbgc.inference.errors import ErrorKind, SmoothFields, estimate_errors, with_errors
+from invbgc.inference.errors import ErrorKind, estimate_errors, with_errors
 from invbgc.inference.fit import Fit, fit
 from invbgc.inference.laplace import Laplace, Scaling, laplace
 from invbgc.inference.posterior import Evaluation, Posterior
+from invbgc.inference.smooth import SmoothFields
 
 GTOL = 1e-4
 """Largest gradient component of U = -ln p at its optimum: with error bars of 0.1, some 1e-6 of them away."""
