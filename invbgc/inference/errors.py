@@ -15,7 +15,7 @@ minimum is another question. Three answers, each of which makes a negative log p
       -2 ln L = m ln r^T (W - V V^T) r + ln|I + a^2 B^T W B|,    B = D Phi, C = Phi Phi^T.
 
   Phi is of low rank (`SmoothFields`). The variance that it does not hold, a^2 D^2 (1 - diag Phi Phi^T), is kept as an
-  independent error (Snelson and Ghahramani 2006); the scales are chosen with the full C of a sample of the boxes.
+  independent error (Snelson and Ghahramani 2006).
 """
 
 from collections.abc import Mapping
@@ -46,8 +46,8 @@ VERTICAL_SCALES = (400.0, 800.0, 1600.0)
 RATIOS = np.concatenate([[0.0], np.geomspace(0.03, 30.0, 60)])
 """Smooth over independent error, of a box of mean volume, that are tried."""
 
-SCALE_BOXES = 1000
-"""Observed boxes from which the scales of a smooth error are chosen, with the full C; its size is found from all."""
+SCALE_BOXES = 3000
+"""Observed boxes from which the scales of a smooth error are chosen; its size is found from all."""
 
 
 def estimate_errors(
@@ -152,24 +152,18 @@ def _most_likely(
     """The smooth error that makes the residuals of a tracer most likely, one scale after the other, then its size."""
     root = np.sqrt(data.weight)
     amplitude, weighted = root * fading[data.index], root * residual
-    sample = np.sort(np.random.default_rng(0).permutation(data.count)[:SCALE_BOXES])
 
     @cache
-    def cost(horizontal: float, vertical: float) -> float:
-        correlation = smooth.correlation(horizontal, vertical, data.index[sample])
-        values, vectors = np.linalg.eigh(amplitude[sample, None] * correlation * amplitude[sample])
-        return _likely_size(values, vectors.T @ weighted[sample], 0.0, data.count, sample.size)[0]
+    def found(horizontal: float, vertical: float, number: int) -> tuple[float, float]:
+        boxes = np.sort(np.random.default_rng(0).permutation(data.count)[:number])
+        scaled = amplitude[boxes, None] * smooth.basis(horizontal, vertical)[data.index[boxes]]
+        return _likely_size(scaled, weighted[boxes], data.count)
 
-    horizontal = min(HORIZONTAL_SCALES, key=lambda scale: cost(scale, VERTICAL_SCALES[1]))
-    vertical = min(VERTICAL_SCALES, key=lambda scale: cost(horizontal, scale))
+    horizontal = min(HORIZONTAL_SCALES, key=lambda scale: found(scale, VERTICAL_SCALES[1], SCALE_BOXES)[0])
+    vertical = min(VERTICAL_SCALES, key=lambda scale: found(horizontal, scale, SCALE_BOXES)[0])
+    power = found(horizontal, vertical, data.count)[1]
 
     basis = smooth.basis(horizontal, vertical)
-    scaled = amplitude[:, None] * basis[data.index]
-    values, vectors = np.linalg.eigh(scaled.T @ scaled)
-    held = values > 1e-12 * values[-1]
-    along = (vectors.T @ (scaled.T @ weighted))[held] / np.sqrt(values[held])
-    power = _likely_size(values[held], along, weighted @ weighted - along @ along, data.count, data.count)[1]
-
     scale = float(residual @ _with_smooth(data, power, fading, basis).weighted(residual)) / data.count
     return {
         "number": float(data.count),
@@ -182,23 +176,22 @@ def _most_likely(
     }
 
 
-def _likely_size(values: np.ndarray, along: np.ndarray, rest: float, count: int, number: int) -> tuple[float, float]:
+def _likely_size(fields: np.ndarray, residual: np.ndarray, count: int) -> tuple[float, float]:
     """The size of a smooth error that makes residuals most likely.
 
     Args:
-        values: [k] eigenvalues of W^1/2 D C D W^1/2.
-        along: [k] components of the weighted residuals W^1/2 r along its eigenvectors.
-        rest: r^T W r of what is left of them.
-        count: observed boxes, all of them.
-        number: m, those that the residuals come from.
+        fields: W^1/2 D Phi [m, k].
+        residual: W^1/2 r [m].
+        count: number of observed boxes.
 
     Returns:
         -2 ln L, and a^2.
     """
+    values, vectors = np.linalg.eigh(fields.T @ fields)
+    values, along = np.maximum(values, 0.0), (vectors.T @ (fields.T @ residual)) ** 2
     power = RATIOS[:, None] ** 2 * count
-    variance = 1.0 + power * np.maximum(values, 0.0)
-    squares = rest + np.sum(along**2 / variance, axis=1)
-    cost = number * np.log(squares) + np.sum(np.log(variance), axis=1)
+    squares = residual @ residual - np.sum(along * power / (1.0 + power * values), axis=1)
+    cost = residual.size * np.log(squares) + np.sum(np.log1p(power * values), axis=1)
     least = int(np.argmin(cost))
     return float(cost[least]), float(power[least, 0])
 

@@ -51,17 +51,10 @@ class SmoothFields:
             self._known[key] = made
         return made
 
-    def correlation(self, horizontal: float, vertical: float, boxes: np.ndarray) -> np.ndarray:
-        """C [m, m] among some boxes [m]; arguments as for `basis`."""
-        place = self._places(horizontal, vertical)[boxes]
-        return _correlation(place, place)
-
-    def _places(self, horizontal: float, vertical: float) -> np.ndarray:
-        sphere = EARTH_RADIUS / horizontal * unit_vectors(self.grid.wet_latitude, self.grid.wet_longitude)
-        return np.column_stack([sphere, self.grid.wet_depth / vertical])
-
     def _make(self, horizontal: float, vertical: float) -> np.ndarray:
-        grid, place = self.grid, self._places(horizontal, vertical)
+        grid = self.grid
+        sphere = EARTH_RADIUS / horizontal * unit_vectors(grid.wet_latitude, grid.wet_longitude)
+        place = np.column_stack([sphere, grid.wet_depth / vertical])
         # By number, not by volume: the thin boxes near the surface are observed like the others.
         sample = np.random.default_rng(0).choice(grid.n_wet, min(CANDIDATES, grid.n_wet), replace=False)
         factor, order, rank, _ = scipy.linalg.lapack.dpstrf(
