@@ -65,7 +65,7 @@ def test_influence_is_how_the_optimum_moves_with_an_observation(optimum, tracer)
 
 
 def test_shares_of_tracers_and_priors_add_up_to_the_variance(optimum):
-    """Exactly so where the curvature is that of Gauss and Newton."""
+    """To that of the Gaussian, where the curvature is that of Gauss and Newton."""
     posterior, here = optimum
     here = replace(here, hessian=here.gauss_newton)
     gradients = np.random.default_rng(1).normal(size=(3, 5))
@@ -79,6 +79,17 @@ def test_shares_of_tracers_and_priors_add_up_to_the_variance(optimum):
     np.testing.assert_allclose(table["variance_share"].sum("tracer") + prior / variance, 1.0, rtol=1e-9)
     assert np.all(table["variance_share"] > 0) and np.all(prior / variance > 1e-3)
     np.testing.assert_allclose(table["region_share"].sum(("tracer", "region")), 1.0, rtol=1e-12)
+
+
+def test_shares_are_of_the_variance_that_errors_cause_whatever_the_curvature(optimum):
+    posterior, here = optimum
+    moved = np.linalg.inv(here.hessian)
+    prior, total = (
+        np.einsum("kp,pq,kq->k", moved, part, moved)
+        for part in (posterior.prior_curvature(here.x), curvature_of(posterior, here, TRACERS))
+    )
+    table = influence_tables(posterior, here, np.eye(5), posterior.names, ["1"] * 5)
+    np.testing.assert_allclose(table["variance_share"].sum("tracer"), 1.0 - prior / total, rtol=1e-9)
 
 
 def test_maps_add_the_squares_of_influence_times_error_down_a_column(optimum):

@@ -127,10 +127,10 @@ def influence_tables(
         regions: name -> mask [ny, nx] or [nz, ny, nx].
 
     Returns:
-        ``variance_share`` (scalar, tracer): part of the variance that the errors of a tracer cause, with the prior's as
-        the rest; ``weight_<tracer>`` (scalar, latitude, longitude): root of the summed squares, down a column, of the
-        influence of an observation times its error, in the unit of the scalar; ``region_share`` (scalar, tracer,
-        region): its square, summed over a region, over that of all.
+        ``variance_share`` (scalar, tracer): part that the errors of a tracer have in the variance that all errors and
+        the prior's cause; ``weight_<tracer>`` (scalar, latitude, longitude): root of the summed squares, down a column,
+        of the influence of an observation times its error, in the unit of the scalar; ``region_share`` (scalar,
+        tracer, region): its square, summed over a region, over that of all.
     """
     grid = posterior.model.grid
     slopes = posterior.slopes(optimum.state.fields)
@@ -138,16 +138,19 @@ def influence_tables(
     covariance = np.linalg.inv(np.asarray(optimum.hessian))
     variance = np.einsum("kp,pq,kq->k", gradients, covariance, gradients)
     tracers = list(fields)
-    shares, squares = [], {}
+    parts, squares = [], {}
     moved = gradients @ covariance
     for tracer in tracers:
         data = posterior.observations.tracers[tracer]
         along = moved @ optimum.jacobian[tracer]
-        shares.append(slopes[tracer] * np.einsum("km,mk->k", along, data.weighted(along.T)) / variance)
+        parts.append(slopes[tracer] * np.einsum("km,mk->k", along, data.weighted(along.T)))
         error = 1.0 / np.sqrt(slopes[tracer] * data.weight)
         boxes = np.zeros((len(names), grid.n_wet))
         boxes[:, data.index] = (fields[tracer] * error) ** 2
         squares[tracer] = boxes
+    # The Gaussian's variance counts the model's curvature too, and may be less than what errors cause.
+    prior = np.einsum("kp,pq,kq->k", moved, posterior.prior_curvature(optimum.x), moved)
+    shares = np.array(parts) / (sum(parts) + prior)
     attrs = {"long_name": "root of the summed squares of influence times error", "units": "unit of the scalar"}
     maps = {
         f"weight_{tracer}": (("scalar", "latitude", "longitude"), _columns(np.sqrt, boxes, grid), attrs)
@@ -155,7 +158,7 @@ def influence_tables(
     }
     table = xr.Dataset(
         {
-            "variance_share": (("scalar", "tracer"), np.array(shares).T),
+            "variance_share": (("scalar", "tracer"), shares.T),
             "standard_deviation": ("scalar", np.sqrt(variance)),
             "unit": ("scalar", list(units)),
             **maps,
@@ -167,9 +170,9 @@ def influence_tables(
     if regions:
         whole = sum(boxes.sum(axis=1) for boxes in squares.values())
         flat = {name: grid.pack(np.broadcast_to(mask, grid.shape)) for name, mask in regions.items()}
-        parts = [[squares[t][:, inside].sum(axis=1) / whole for inside in flat.values()] for t in tracers]
+        by_region = [[squares[t][:, inside].sum(axis=1) / whole for inside in flat.values()] for t in tracers]
         table = table.assign_coords(region=list(regions))
-        table["region_share"] = (("scalar", "tracer", "region"), np.moveaxis(np.array(parts), -1, 0))
+        table["region_share"] = (("scalar", "tracer", "region"), np.moveaxis(np.array(by_region), -1, 0))
     return table
 
 

@@ -57,9 +57,9 @@ class SmoothFields:
         place = np.column_stack([sphere, grid.wet_depth / vertical])
         # By number, not by volume: the thin boxes near the surface are observed like the others.
         sample = np.random.default_rng(0).choice(grid.n_wet, min(CANDIDATES, grid.n_wet), replace=False)
-        factor, order, rank, _ = scipy.linalg.lapack.dpstrf(
-            _correlation(place[sample], place[sample]), tol=1e-8, lower=1
-        )
+        inner = _correlation(place[sample], place[sample])
+        (pivoted_cholesky,) = scipy.linalg.get_lapack_funcs(("pstrf",), (inner,))
+        factor, order, rank, _ = pivoted_cholesky(inner, tol=1e-8, lower=1)
         size = min(FIELDS, rank)
         root, pivots = factor[:size, :size], place[sample[order[:size] - 1]]
         # A fixed number of columns, so that data sets of one ocean share compiled programs.
