@@ -200,6 +200,16 @@ def test_error_bars_of_smooth_fields_are_those_of_the_full_covariance(middle, sm
         np.testing.assert_allclose(np.sqrt(np.diag(true) / np.diag(promised)), 1.0, atol=0.03)
 
 
+def test_every_box_keeps_the_whole_variance_of_its_error(middle, smooth):
+    """What the smooth fields do not hold is not lost."""
+    posterior, modelled = middle
+    found = estimate_errors(posterior, modelled, "structured", smooth=smooth)
+    row, data = found.sel(tracer="O2"), with_errors(posterior, found, smooth).observations.tracers["O2"]
+    variance = float(row["scale"]) * np.diag(np.linalg.inv(data.weighted(np.eye(data.count))))
+    independent = float(row["scale"]) / posterior.observations.tracers["O2"].weight
+    np.testing.assert_allclose(variance, independent + (float(row["smooth_error"]) * row["fading"]) ** 2, rtol=1e-6)
+
+
 def test_unknown_kinds_and_posteriors_of_unknown_scale_are_refused(middle):
     posterior, modelled = middle
     with pytest.raises(InputError, match=r"'mine'; expected one of paper, per_tracer, structured"):
