@@ -11,7 +11,6 @@ from threadpoolctl import threadpool_limits
 from invbgc.circulation import coarsen, load_circulation
 from invbgc.constants import EARTH_RADIUS
 from invbgc.errors import InputError
-from invbgc.grid import unit_vectors
 from invbgc.inference import smooth as fields
 from invbgc.inference import twin
 from invbgc.inference.correlogram import effective_number
@@ -73,10 +72,10 @@ def test_an_unknown_scale_is_a_known_one_integrated_over_its_size():
 # ---------------------------------------------------------------- errors found again
 
 CASES = {  # independent error, smooth error, horizontal and vertical scale
-    "middle_scales": (0.05, 0.10, 1.5e6, 800.0),
-    "wide_and_shallow": (0.05, 0.05, 3.0e6, 400.0),
-    "narrow_and_deep": (0.10, 0.05, 0.75e6, 1600.0),
-    "no_smooth_error": (0.05, 0.0, 1.5e6, 800.0),
+    "middle_scales": (0.05, 0.10, 2.0e6, 0.5),
+    "wide_and_shallow": (0.05, 0.05, 4.0e6, 0.25),
+    "narrow_and_deep": (0.10, 0.05, 1.0e6, 1.0),
+    "no_smooth_error": (0.05, 0.0, 2.0e6, 0.5),
 }
 
 
@@ -91,19 +90,22 @@ def smooth():
         yield SmoothFields(grid)
 
 
-def observed(grid, noise, structure, horizontal, vertical, seed=0):
+def rms(values):
+    return np.sqrt(np.mean(values**2))
+
+
+def observed(grid, noise, structure, horizontal, vertical, seed=0, by_depth=np.ones_like):
     """A posterior with observations of two formulas, and the formulas; errors are drawn as random waves."""
     depth, latitude = grid.wet_depth / 1000.0, np.deg2rad(grid.wet_latitude)
     modelled = {
         "DIP": 2.2 * (1.0 - np.exp(-2.0 * depth)) * np.sin(latitude) ** 2,  # fades, and its smooth error with it
         "O2": 200.0 + 80.0 * np.sin(latitude) ** 2 - 100.0 * depth * np.exp(-depth),
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twin, "HORIZONTAL_SCALE", horizontal)
-        patch.setattr(twin, "VERTICAL_SCALE", vertical)
-        everywhere = dict.fromkeys(modelled, np.arange(grid.n_wet))
-        made = twin.synthetic_observations(modelled, everywhere, grid, noise, structure, seed, -np.inf)
-    data = Observations.from_fields({k: part.noisy + part.structured_error for k, part in made.items()}, grid)
+    everywhere = dict.fromkeys(modelled, np.arange(grid.n_wet))
+    place = fields.places(grid, horizontal, vertical)
+    made = twin.synthetic_observations(modelled, everywhere, grid, noise, structure, seed, -np.inf, place)
+    size = by_depth(grid.wet_depth)
+    data = Observations.from_fields({k: part.noisy + size * part.structured_error for k, part in made.items()}, grid)
     return stub(data, dict.fromkeys(modelled, 1.0)), modelled
 
 
@@ -115,12 +117,29 @@ def stub(data, scales, prior_factor=1.0):
 @pytest.mark.parametrize("case", CASES)
 def test_sizes_and_scales_of_structured_errors_are_found_again(smooth, case):
     noise, structure, horizontal, vertical = CASES[case]
-    found = estimate_errors(*observed(smooth.grid, *CASES[case]), "structured", smooth=smooth)
+    posterior, modelled = observed(smooth.grid, *CASES[case])
+    found = estimate_errors(posterior, modelled, "structured", smooth=smooth)
     np.testing.assert_allclose(found["independent_error"], noise, rtol=0.1)
-    np.testing.assert_allclose(found["smooth_error"], structure, rtol=0.2, atol=0.01)
+    for name, data in posterior.observations.tracers.items():
+        true = structure * np.minimum(np.sqrt(data.variance), np.abs(modelled[name]))
+        size = found["smooth_size"].sel(tracer=name).values
+        assert rms(size) == pytest.approx(rms(true), rel=0.2, abs=0.01 * np.sqrt(data.variance))
     if structure:
         assert list(found["horizontal_scale"].values) == [horizontal] * 2
-        assert list(found["vertical_scale"].values) == [vertical] * 2
+        assert list(found["depth_scale"].values) == [vertical] * 2
+
+
+def test_the_size_of_a_smooth_error_is_found_by_depth(smooth):
+    """Five times as large at the surface as below 1,000 m."""
+    posterior, modelled = observed(
+        smooth.grid, *CASES["middle_scales"], by_depth=lambda z: 0.4 + 1.6 * np.exp(-z / 300)
+    )
+    data, depth = posterior.observations.tracers["O2"], smooth.grid.wet_depth
+    size = estimate_errors(posterior, modelled, "structured", smooth=smooth)["smooth_size"].sel(tracer="O2").values
+    true = 0.1 * np.sqrt(data.variance) * (0.4 + 1.6 * np.exp(-depth / 300))
+    for layer in np.unique(depth):
+        here = depth == layer
+        assert rms(size[here]) == pytest.approx(rms(true[here]), rel=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -165,18 +184,18 @@ def test_an_estimated_scale_is_the_most_likely_one_at_the_fit(middle, smooth, ki
 
 
 def test_smooth_fields_have_the_correlation_they_stand_for(smooth):
-    grid, (horizontal, vertical) = smooth.grid, (3.0e6, 1600.0)
+    grid, (length, deepening) = smooth.grid, (4.0e6, 1.0)
     i, j = np.random.default_rng(1).integers(0, grid.n_wet, (2, 3000))
     north, east = np.deg2rad(grid.wet_latitude), np.deg2rad(grid.wet_longitude)
     half_chord = np.sqrt(  # the haversine of the angle between two places
         np.sin(0.5 * (north[i] - north[j])) ** 2
         + np.cos(north[i]) * np.cos(north[j]) * np.sin(0.5 * (east[i] - east[j])) ** 2
     )
-    squares = (2.0 * EARTH_RADIUS * half_chord / horizontal) ** 2 + (
-        (grid.wet_depth[i] - grid.wet_depth[j]) / vertical
-    ) ** 2
-    basis = smooth.basis(horizontal, vertical)
-    np.testing.assert_allclose(np.sum(basis[i] * basis[j], axis=1), np.exp(-0.5 * squares), atol=0.01)
+    along = (2.0 * half_chord) ** 2 + 3.0 * (north[i] - north[j]) ** 2
+    down = np.log((100.0 + grid.wet_depth[i]) / (100.0 + grid.wet_depth[j])) / deepening
+    squares = (EARTH_RADIUS / length) ** 2 * along + down**2
+    left, right = (smooth.basis(boxes, length, deepening) for boxes in (i, j))
+    np.testing.assert_allclose(np.sum(left * right, axis=1), np.exp(-0.5 * squares), atol=0.01)
 
 
 def test_error_bars_of_smooth_fields_are_those_of_the_full_covariance(middle, smooth, monkeypatch):
@@ -187,12 +206,11 @@ def test_error_bars_of_smooth_fields_are_those_of_the_full_covariance(middle, sm
     monkeypatch.setattr(fields, "CANDIDATES", 3000)
     smooth = SmoothFields(grid)
     design = np.stack([np.ones(grid.n_wet), np.sin(np.deg2rad(grid.wet_latitude)), np.exp(-grid.wet_depth / 500.0)])
-    place = EARTH_RADIUS / 1.5e6 * unit_vectors(grid.wet_latitude, grid.wet_longitude)
-    place = np.column_stack([place, grid.wet_depth / 800.0])
+    place = fields.places(grid, 2.0e6, 0.5)
     correlation = np.exp(-0.5 * scipy.spatial.distance.cdist(place, place, "sqeuclidean"))
     for name, data in with_errors(posterior, found, smooth).observations.tracers.items():
         row = found.sel(tracer=name)
-        size = float(row["smooth_error"]) * row["fading"].values
+        size = row["smooth_size"].values
         independent = float(row["scale"]) / posterior.observations.tracers[name].weight
         solved = data.weighted(design.T).T / float(row["scale"])
         promised = np.linalg.inv(design @ solved.T)
@@ -207,7 +225,7 @@ def test_every_box_keeps_the_whole_variance_of_its_error(middle, smooth):
     row, data = found.sel(tracer="O2"), with_errors(posterior, found, smooth).observations.tracers["O2"]
     variance = float(row["scale"]) * np.diag(np.linalg.inv(data.weighted(np.eye(data.count))))
     independent = float(row["scale"]) / posterior.observations.tracers["O2"].weight
-    np.testing.assert_allclose(variance, independent + (float(row["smooth_error"]) * row["fading"]) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(variance, independent + row["smooth_size"] ** 2, rtol=1e-6)
 
 
 def test_unknown_kinds_and_posteriors_of_unknown_scale_are_refused(middle):

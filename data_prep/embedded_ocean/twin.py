@@ -14,10 +14,11 @@ import numpy as np
 import xarray as xr
 
 from invbgc.circulation.embedded import embedded, embedded_fields
+from invbgc.constants import EARTH_RADIUS
 from invbgc.datasets.forcing import Forcing
 from invbgc.datasets.registry import EMBEDDED_FILE
 from invbgc.datasets.schema import read_forcing
-from invbgc.grid import OceanGrid
+from invbgc.grid import OceanGrid, unit_vectors
 from invbgc.inference.posterior import Posterior
 from invbgc.inference.twin import synthetic_observations
 from invbgc.models.pco import PCOModel, pco_parameters
@@ -44,6 +45,9 @@ NOISE = 0.04
 
 STRUCTURE = 0.05
 """Structured error, as a fraction of the tracer's standard deviation."""
+
+HORIZONTAL_SCALE, VERTICAL_SCALE = 1.5e6, 800.0
+"""Correlation length and depth of the structured error, m."""
 
 SEED = 20231206
 
@@ -129,7 +133,11 @@ def make_twin(path: Path) -> None:
     model = PCOModel(circulation, forcing, table=table)
     posterior = Posterior(model, Observations.from_fields({"DIP": forcing.phosphate}, grid))
     state = posterior.simulate(posterior.x0)
-    made = synthetic_observations(state.observable, sampled_boxes(grid, SEED), grid, NOISE, STRUCTURE, SEED)
+    sphere = EARTH_RADIUS * unit_vectors(grid.wet_latitude, grid.wet_longitude)
+    place = np.column_stack([sphere / HORIZONTAL_SCALE, grid.wet_depth / VERTICAL_SCALE])
+    made = synthetic_observations(
+        state.observable, sampled_boxes(grid, SEED), grid, NOISE, STRUCTURE, SEED, place=place
+    )
     dataset = forcing.to_dataset(grid)
     for tracer, data in made.items():
         for name, values, meaning in (
@@ -146,7 +154,8 @@ def make_twin(path: Path) -> None:
         "truth": json.dumps(TRUTH),
         "comment": f"Made by the model itself at the parameters in 'truth'. Independent noise of {NOISE} standard "
         f"deviations of each tracer in a box of mean volume, growing as volume^-1/2 in smaller ones; smooth structured "
-        f"error of {STRUCTURE} standard deviations, correlated over 1500 km and 800 m; seed {SEED}.",
+        f"error of {STRUCTURE} standard deviations, correlated over {1e-3 * HORIZONTAL_SCALE:g} km and "
+        f"{VERTICAL_SCALE:g} m; seed {SEED}.",
         "licence": "Apache-2.0; forcing from climatologies in the public domain",
     }
     write(dataset, path)

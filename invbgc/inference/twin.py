@@ -13,15 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from invbgc.constants import EARTH_RADIUS
-from invbgc.grid import OceanGrid, unit_vectors
+from invbgc.grid import OceanGrid
+from invbgc.inference.smooth import places
 from invbgc.observations import in_order
-
-HORIZONTAL_SCALE = 1.5e6
-"""Correlation length of the structured error along the surface, m."""
-
-VERTICAL_SCALE = 800.0
-"""Correlation length of the structured error in depth, m."""
 
 DETECTION = 4.0
 """Standard deviations of the errors below which a true value counts as not detected."""
@@ -47,17 +41,14 @@ class SyntheticTracer:
     independent_sd: np.ndarray
 
 
-def smooth_random_field(grid: OceanGrid, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian random field [n_wet] of unit variance, correlated over `HORIZONTAL_SCALE` and `VERTICAL_SCALE`.
+def smooth_random_field(place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian random field [n] of unit variance and correlation exp(-|x_i - x_j|^2/2) at places x [n, d].
 
-    A sum of random waves in the space of (position on the sphere, depth), whose wave numbers are Gaussian: its
-    correlation is exp(-d^2/(2 L^2)) along chords, the random-feature form of a squared-exponential field.
+    A sum of random waves, whose wave numbers are Gaussian: the random-feature form of a squared-exponential field.
     """
-    sphere = unit_vectors(grid.wet_latitude, grid.wet_longitude).T
-    position = np.vstack([sphere * EARTH_RADIUS / HORIZONTAL_SCALE, grid.wet_depth / VERTICAL_SCALE])
-    waves = rng.normal(size=(WAVES, 4))
+    waves = rng.normal(size=(WAVES, place.shape[1]))
     phase = rng.uniform(0.0, 2.0 * np.pi, size=(WAVES, 1))
-    return np.sqrt(2.0 / WAVES) * np.sum(np.cos(waves @ position + phase), axis=0)
+    return np.sqrt(2.0 / WAVES) * np.sum(np.cos(waves @ place.T + phase), axis=0)
 
 
 def synthetic_observations(
@@ -68,6 +59,7 @@ def synthetic_observations(
     structure: float,
     seed: int | Sequence[int],
     detection: float = DETECTION,
+    place: np.ndarray | None = None,
 ) -> dict[str, SyntheticTracer]:
     """Observations of a known ocean.
 
@@ -79,10 +71,13 @@ def synthetic_observations(
         structure: standard deviation of the structured error as a fraction of the tracer's standard deviation.
         seed: of the random numbers.
         detection: standard deviations of the errors below which a true value is left out.
+        place: [n_wet, d] where boxes lie, in correlation lengths of the structured error; `places` of the grid where
+            none are given.
 
     Returns:
         Tracer -> its synthetic observations.
     """
+    place = places(grid) if place is None else place
     made = {}
     for number, tracer in enumerate(in_order(sampled)):
         rng = np.random.default_rng([*np.atleast_1d(seed), number])
@@ -92,7 +87,7 @@ def synthetic_observations(
         deviation = np.sqrt(share @ (values - share @ values) ** 2)
         independent = noise * deviation * np.sqrt(volume.mean() / volume)
         amplitude = structure * np.minimum(deviation, np.abs(values))
-        error = amplitude * smooth_random_field(grid, rng)[index]
+        error = amplitude * smooth_random_field(place, rng)[index]
         noisy = values + independent * rng.normal(size=index.size)
         seen = values > detection * np.hypot(independent, amplitude)
         made[tracer] = SyntheticTracer(index[seen], noisy[seen], error[seen], independent[seen])
