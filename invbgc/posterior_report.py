@@ -34,7 +34,8 @@ PICTURES = (
         ("errors",),
         lambda t: posterior.errors_figure(t["errors"]),
         "Errors of the observations as the error model sees them: independent and smooth errors in percent of the "
-        "spread of a tracer, with the correlation lengths of the smooth ones, or how many observations count as "
+        "spread of a tracer, with the correlation lengths of the smooth ones (along circles of latitude, half of it "
+        "across; in depth as a share of depth + 100 m) and their size by depth; or how many observations count as "
         "independent.",
     ),
     Picture(
@@ -225,6 +226,7 @@ def _errors(table: xr.Dataset) -> str:
         "smooth_error": ("smooth error, % of the spread", 100.0),
         "horizontal_scale": ("correlation length, km", 1e-3),
         "vertical_scale": ("correlation depth, m", 1.0),
+        "depth_scale": ("correlation depth over depth + 100 m", 1.0),
     }
     shown = [name for name in columns if name in table]
     body = []

@@ -27,7 +27,7 @@ NAMES = TABLE.free_names
 TRACERS = ("DIP", "DIC", "ALK", "O2", "DOC")
 FIT = fingerprint(TABLE.to_vector())
 PANELS = {
-    "errors": 1, "contraction": 1, "asymmetry": 1, "marginals": 21, "pairs": 4, "ranks_of_chains": 21, "coverage": 2,
+    "errors": 2, "contraction": 1, "asymmetry": 1, "marginals": 21, "pairs": 4, "ranks_of_chains": 21, "coverage": 2,
     "ranks_of_truths": 3, "members": 6, "draws": 6, "influence_shares": 2, "influence_maps": 6, "refits": 2,
 }  # fmt: skip
 """Figure -> axes, colour bars included."""
@@ -67,9 +67,13 @@ def errors_of(kind: str = "structured") -> xr.Dataset:
     if kind == "structured":
         columns |= {"independent_error": [0.05, 0.06, 0.08, 0.1, 0.2], "smooth_error": [0.1, 0.1, 0.12, 0.2, 0.3]}
     if kind != "paper":
-        columns |= {"horizontal_scale": [1.5e6] * 5, "vertical_scale": [800.0] * 5}
-    data = {name: ("tracer", np.array(values)) for name, values in columns.items()}
-    return xr.Dataset(data, {"tracer": list(TRACERS)}, {"error_model": kind})
+        columns |= {"horizontal_scale": [1.5e6] * 5}
+        columns |= {"depth_scale": [0.5] * 5} if kind == "structured" else {"vertical_scale": [800.0] * 5}
+    table = xr.Dataset({name: ("tracer", np.array(values)) for name, values in columns.items()})
+    if kind == "structured":
+        profile = np.outer(columns["smooth_error"], [3.0, 2.0, 1.0])
+        table = table.assign(smooth_profile=(("tracer", "depth"), profile)).assign_coords(depth=[0.0, 300.0, 3000.0])
+    return table.assign_coords(tracer=list(TRACERS)).assign_attrs(error_model=kind)
 
 
 def contraction_of() -> xr.Dataset:
@@ -243,7 +247,17 @@ def test_the_figures_are_those_of_the_report(drawn):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("errors", ("independent", "smooth", "% of the spread", "DIC\n1500 km, 800 m", "error model: structured")),
+        (
+            "errors",
+            (
+                "independent",
+                "smooth",
+                "% of the spread",
+                "DIC\n1500 km\n0.5 z",
+                "error model: structured",
+                "smooth error by depth",
+            ),
+        ),
         ("contraction", (*NAMES, "posterior over prior", "posterior alone, flat prior")),
         ("asymmetry", ("+0.74 sigma_P −0.56 b_P +0.27 kappa_dP", "third derivative")),
         ("marginals", (*NAMES, "truth", "Gaussian", "weighted ± 1 s.d.")),
@@ -390,7 +404,7 @@ def test_refits_beside_the_whole_fit(drawn):
     assert [face for _, face in marks[:2]] == ["white", "white"] and "white" not in marks[2]
 
 
-@pytest.mark.parametrize(("kind", "tick"), [("paper", "DIP"), ("per_tracer", "DIP\n1500 km, 800 m")])
+@pytest.mark.parametrize(("kind", "tick"), [("paper", "DIP"), ("per_tracer", "DIP\n1500 km\n800 m")])
 def test_errors_without_a_smooth_part_show_what_counts(kind, tick):
     axes = posterior.errors_figure(errors_of(kind)).axes[0]
     assert [bar.get_height() for bar in curve(axes, "counted as independent")] == [310.0, 290.0, 250.0, 400.0, 120.0]
@@ -415,7 +429,7 @@ def test_the_section_holds_the_numbers(section, tables):
     pooled = 100 * float(tables["coverage"]["pooled_coverage"].sel({"method": "structured", "interval": 0.68}))
     for word in (
         "k-hat = 0.31, below 0.7, so that the weighted moments can be relied on. 50 draws are worth 42",
-        "Error model: structured", "<td>7,680</td><td>400</td><td>10</td><td>20</td><td>1,500</td><td>800</td>",
+        "Error model: structured", "<td>7,680</td><td>400</td><td>10</td><td>20</td><td>1,500</td><td>0.5</td>",
         "Samples of the posterior", "3 divergences", f"<td class=\"text\">structured</td><td>{pooled:.0f} %</td>",
         "60 twins of known truth. 2 more could not be fitted", "Binomial error of one parameter: 6.0 % and 2.8 %",
         "s.d. between members", "10.63 ± 0.14", "2 more numbers", "linear error bar", "<td>0.30</td>",

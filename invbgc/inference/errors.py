@@ -23,7 +23,7 @@ from invbgc.inference.laplace import Scaling, count
 from invbgc.inference.posterior import Posterior
 from invbgc.inference.programs import Scale, UnknownScale
 from invbgc.inference.smooth import STRETCH_DEPTH, SmoothFields
-from invbgc.inference.structured import StructuredErrors, most_likely
+from invbgc.inference.structured import KNOTS, StructuredErrors, most_likely
 from invbgc.observations import Observations
 
 ErrorKind = Literal["paper", "per_tracer", "structured"]
@@ -58,7 +58,7 @@ def estimate_errors(
     residuals = {name: np.asarray(modelled[name])[o.index] - o.value for name, o in observations.tracers.items()}
     squares = {name: float(o.weight @ residuals[name] ** 2) for name, o in observations.tracers.items()}
     rows: dict[str, dict[str, float]] = {}
-    sizes: list[np.ndarray] = []
+    structured: list[StructuredErrors] = []
     if kind == "paper":
         weights = {name: _known(posterior.scales[name]) for name in squares}
         number = count(_labelled(modelled, observations, grid), scaling)
@@ -80,7 +80,7 @@ def estimate_errors(
         smooth = smooth or SmoothFields(grid)
         for name, data in observations.tracers.items():
             found = most_likely(data, residuals[name], np.asarray(modelled[name]), smooth)
-            sizes.append(found.size)
+            structured.append(found)
             volume = grid.volume[data.index]
             rows[name] = {
                 "number": float(data.count),
@@ -93,9 +93,12 @@ def estimate_errors(
             }
     rows = {name: {"boxes": data.count} | rows[name] for name, data in observations.tracers.items()}
     table = _table(rows, kind)
-    if sizes:
+    if structured:
         attrs = {"long_name": "standard deviation of the smooth error", "units": "mmol m-3"}
-        table["smooth_size"] = (("tracer", "wet_box"), np.stack(sizes), attrs)
+        table["smooth_size"] = (("tracer", "wet_box"), np.stack([found.size for found in structured]), attrs)
+        attrs = {"long_name": "smooth error over the spread of the tracer", "units": "1"}
+        table["smooth_profile"] = (("tracer", "depth"), np.stack([found.profile for found in structured]), attrs)
+        table = table.assign_coords(depth=("depth", KNOTS, {"units": "m", "positive": "down"}))
     return table
 
 
@@ -120,7 +123,11 @@ def with_errors(posterior: Posterior, errors: xr.Dataset, smooth: SmoothFields |
         scales[name] = 1.0 / row["scale"] if kind == "paper" else UnknownScale(row["number"], row["scale"])
         if kind == "structured":
             known = StructuredErrors(
-                row["scale"], of_tracer["smooth_size"].values, row["horizontal_scale"], row["depth_scale"]
+                row["scale"],
+                of_tracer["smooth_size"].values,
+                of_tracer["smooth_profile"].values,
+                row["horizontal_scale"],
+                row["depth_scale"],
             )
             tracers[name] = known.added_to(data, smooth)
     return posterior.with_data(Observations(tracers, observations.grid, observations.attrs), scales)

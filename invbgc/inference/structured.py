@@ -59,12 +59,14 @@ class StructuredErrors:
     Attributes:
         scale: s; the variance of the independent error of a box is s over its weight.
         size: [n_wet] mmol m-3, standard deviation of the smooth error.
+        profile: [knots] the same over the spread of the tracer at the depths `KNOTS`, where the tracer does not fade.
         horizontal: correlation length along circles of latitude, m.
         vertical: correlation depth over z_0 + z.
     """
 
     scale: float
     size: np.ndarray
+    profile: np.ndarray
     horizontal: float
     vertical: float
 
@@ -105,11 +107,9 @@ def most_likely(
         basis = smooth.basis(index[boxes], horizontal, vertical)
         return _likely_size(amplitude[:, None] * basis, weighted[boxes])
 
-    everywhere = np.zeros(KNOTS.size)
+    everywhere = np.zeros(KNOTS.size)  # ln rho
     size = scaled(everywhere, HORIZONTAL_SCALE, VERTICAL_SCALE, SCALE_BOXES)[1]
-    if size == 0.0:
-        return StructuredErrors(float(weighted @ weighted) / data.count, 0.0 * fading, HORIZONTAL_SCALE, VERTICAL_SCALE)
-    profile = by_depth(everywhere + np.log(size), HORIZONTAL_SCALE, VERTICAL_SCALE)
+    profile = by_depth(everywhere + np.log(max(size, RATIOS[1])), HORIZONTAL_SCALE, VERTICAL_SCALE)
 
     @cache
     def cost(horizontal: float, vertical: float) -> float:
@@ -118,10 +118,13 @@ def most_likely(
     horizontal = min(HORIZONTAL_SCALES, key=lambda scale: cost(scale, VERTICAL_SCALE))
     vertical = min(VERTICAL_SCALES, key=lambda scale: cost(horizontal, scale))
     profile = by_depth(profile, horizontal, vertical)
-    amplitude = scaled(profile, horizontal, vertical, data.count)[1] * np.exp(hats @ profile) * fading
-    unscaled = StructuredErrors(1.0, amplitude, horizontal, vertical)
+    size = scaled(profile, horizontal, vertical, data.count)[1]
+    amplitude, rho = size * np.exp(hats @ profile) * fading, size * np.exp(profile)
+    unscaled = StructuredErrors(1.0, amplitude, rho, horizontal, vertical)
     scale = float(residual @ unscaled.added_to(data, smooth).weighted(residual)) / data.count
-    return StructuredErrors(scale, np.sqrt(scale) * amplitude, horizontal, vertical)
+    # 1/w of a box of mean volume is the tracer's variance times the number of boxes.
+    over_spread = np.sqrt(scale * data.count) * rho
+    return StructuredErrors(scale, np.sqrt(scale) * amplitude, over_spread, horizontal, vertical)
 
 
 def _hats(depth: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from invbgc.plots.sections import depth_axis
 from invbgc.plots.style import (
     BLUE,
     DENSITY,
@@ -193,29 +194,39 @@ def errors_figure(errors: xr.Dataset) -> Figure:
 
     Returns:
         Bars per tracer: independent and smooth error in percent of the tracer's spread, with the correlation lengths
-        of the smooth one; where the model has no smooth error, observed boxes and independent observations.
+        of the smooth one, and the smooth one by depth; where the model has no smooth error, observed boxes and
+        independent observations.
     """
-    tracers, kind = errors["tracer"].values, errors.attrs["error_model"]
+    ticks, kind = [str(tracer) for tracer in errors["tracer"].values], str(errors.attrs["error_model"])
     structured = "smooth_error" in errors
     names = ("independent_error", "smooth_error") if structured else ("boxes", "number")
     labels = ("independent", "smooth") if structured else ("observed boxes", "counted as independent")
     with house_style():
-        figure = new_figure(7.2, 3.2)
-        axes = figure.subplots()
+        figure = new_figure(9.6 if structured else 7.2, 3.4)
+        axes, *by_depth = figure.subplots(1, 2, width_ratios=[3, 2]) if structured else [figure.subplots()]
         for name, label, colour, shift in zip(names, labels, (BLUE, ORANGE), (-0.2, 0.2), strict=True):
             height = errors[name].values * (100 if structured else 1)
-            axes.bar(np.arange(tracers.size) + shift, height, 0.38, color=colour, label=label)
-        ticks = [str(tracer) for tracer in tracers]
-        if "horizontal_scale" in errors:
-            scales = zip(ticks, errors["horizontal_scale"].values, errors["vertical_scale"].values, strict=True)
-            ticks = [f"{tracer}\n{1e-3 * along:.0f} km, {down:.0f} m" for tracer, along, down in scales]
-        axes.set_xticks(np.arange(tracers.size), ticks)
+            axes.bar(np.arange(len(ticks)) + shift, height, 0.38, color=colour, label=label)
+        if structured:
+            lengths = zip(ticks, errors["horizontal_scale"].values, errors["depth_scale"].values, strict=True)
+            named = [f"{tracer}\n{1e-3 * along:.0f} km\n{down:g} z" for tracer, along, down in lengths]
+        elif "horizontal_scale" in errors:
+            lengths = zip(ticks, errors["horizontal_scale"].values, errors["vertical_scale"].values, strict=True)
+            named = [f"{tracer}\n{1e-3 * along:.0f} km\n{down:.0f} m" for tracer, along, down in lengths]
+        else:
+            named = ticks
+        axes.set_xticks(np.arange(len(ticks)), named)
         if not structured:
             axes.set_yscale("log")
-        label_axes(
-            axes, f"error model: {str(kind).replace('_', ' ')}", "", "% of the spread" if structured else "number"
-        )
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        label_axes(axes, f"error model: {kind.replace('_', ' ')}", "", "% of the spread" if structured else "number")
+        axes.legend()
+        for panel in by_depth:
+            for tracer, profile, colour in zip(ticks, errors["smooth_profile"].values, _COLOURS, strict=False):
+                panel.plot(100 * profile, errors["depth"].values, color=colour, marker="o", markersize=3, label=tracer)
+            panel.set_xlim(left=0.0)
+            depth_axis(panel, float(errors["depth"].max()))
+            label_axes(panel, "smooth error by depth", "% of the spread", "depth (m)")
+            panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
