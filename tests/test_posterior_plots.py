@@ -253,7 +253,7 @@ def test_the_figures_are_those_of_the_report(drawn):
                 "independent",
                 "smooth",
                 "% of the spread",
-                "DIC\n1500 km\n0.5 z",
+                "DIC\n1500 km\n0.5 (z + 100 m)",
                 "error model: structured",
                 "smooth error by depth",
             ),

@@ -209,7 +209,7 @@ def errors_figure(errors: xr.Dataset) -> Figure:
             axes.bar(np.arange(len(ticks)) + shift, height, 0.38, color=colour, label=label)
         if structured:
             lengths = zip(ticks, errors["horizontal_scale"].values, errors["depth_scale"].values, strict=True)
-            named = [f"{tracer}\n{1e-3 * along:.0f} km\n{down:g} z" for tracer, along, down in lengths]
+            named = [f"{tracer}\n{1e-3 * along:.0f} km\n{down:g} (z + 100 m)" for tracer, along, down in lengths]
         elif "horizontal_scale" in errors:
             lengths = zip(ticks, errors["horizontal_scale"].values, errors["vertical_scale"].values, strict=True)
             named = [f"{tracer}\n{1e-3 * along:.0f} km\n{down:.0f} m" for tracer, along, down in lengths]
