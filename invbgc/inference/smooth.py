@@ -31,9 +31,9 @@ STRETCH_DEPTH = 100.0
 """z_0, m: correlation depths grow as z_0 + z."""
 
 FIELDS = 1000
-"""Columns of Phi. With fewer, error bars come out too small. On an 8-degree ocean, beside those of the full C: by 0.3 %
-(worst parameter 0.7 %) where smooth and independent errors are alike, 800 m deep, by 4 % (12 %) where smooth ones are
-twice as large and 400 m deep; with 600 columns by 2 % (6 %) and 19 % (39 %)."""
+"""Columns of Phi. With fewer, error bars come out too small. On an 8-degree ocean, beside those of the full C: by 1 %
+(worst parameter 3 %) where smooth and independent errors are alike, over 2,000 km, by 4 % (12 %) where smooth ones are
+twice as large; with 600 columns by 4 % (11 %) and 12 % (28 %)."""
 
 CANDIDATES = 3000
 """Boxes among which the pivots are sought; drawn with a fixed seed."""
