@@ -172,6 +172,7 @@ def posterior_section(tables: Tables, fit: str) -> str:
     of_the_fit = {name: table for name, table in tables.items() if name != "coverage"}  # twins know no fit
     content = stale_note(of_the_fit, fit, "laplace, sample, ensemble and sensitivity")
     parts = {
+        "gaussian": _cautions,
         "importance": _importance,
         "errors": _errors,
         "sample_summary": lambda table: _summary(table, tables.get("gaussian")),
@@ -216,6 +217,11 @@ def _importance(table: xr.Dataset) -> str:
         f"{markup.fixed(k_hat)}, {judgement}. {table.sizes['draw']} draws are worth {effective:.0f} of the "
         "posterior.</p>"
     )
+
+
+def _cautions(gaussian: xr.Dataset) -> str:
+    notes = str(gaussian.attrs.get("laplace_warnings", "")).splitlines()
+    return "".join(f'<p class="warning">{markup.safe(note)}</p>' for note in notes)
 
 
 def _errors(table: xr.Dataset) -> str:

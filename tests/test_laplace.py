@@ -14,6 +14,7 @@ from invbgc.errors import ConvergenceError, InputError
 from invbgc.inference.correlogram import effective_number
 from invbgc.inference.fit import fit
 from invbgc.inference.laplace import count, laplace, name_direction
+from invbgc.transforms import TRANSFORMS
 
 RNG = np.random.default_rng(4)
 ROOT = RNG.normal(size=(5, 5))
@@ -151,6 +152,16 @@ def test_loose_directions_and_unfinished_fits_are_said():
     assert len(notes) == 1 and "hardly inform [+1.00 beta]" in notes[0]
     notes = laplace(gaussian_fit(HESSIAN, gradient=np.full(5, 0.05))).warnings
     assert len(notes) == 1 and "from the minimum of its quadratic model" in notes[0]
+
+
+@pytest.mark.parametrize(("pull", "said"), [(2.0, False), (-3.0, True)])
+def test_an_optimum_that_contradicts_a_prior_is_said_to(pull, said):
+    found = gaussian_fit(HESSIAN)
+    row = found.table.free[0]
+    table = found.table.with_prior(row.name, float(TRANSFORMS[row.transform].value(found.x[0] - 0.1 * pull)), 0.1)
+    notes = laplace(SimpleNamespace(**vars(found) | {"table": table})).warnings
+    said_so = f"more than 2.5 standard deviations of the prior from its centre: {row.name} (-3.0)"
+    assert any(said_so in note for note in notes) == said
 
 
 def test_draws_have_the_covariance_and_respect_the_model():

@@ -52,7 +52,9 @@ def gaussian_of() -> xr.Dataset:
     columns = {"x": TABLE.to_vector(), "standard_deviation": spread_of()}
     data = {name: ("parameter", values) for name, values in columns.items()}
     return xr.Dataset(
-        data | {"parameter_unit": ("parameter", [row.unit for row in TABLE.free])}, {"parameter": list(NAMES)}
+        data | {"parameter_unit": ("parameter", [row.unit for row in TABLE.free])},
+        {"parameter": list(NAMES)},
+        {"laplace_warnings": "the data hardly inform [+1.00 beta]"},
     )
 
 
@@ -429,6 +431,7 @@ def test_the_section_holds_the_numbers(section, tables):
     pooled = 100 * float(tables["coverage"]["pooled_coverage"].sel({"method": "structured", "interval": 0.68}))
     for word in (
         "k-hat = 0.31, below 0.7, so that the weighted moments can be relied on. 50 draws are worth 42",
+        '<p class="warning">the data hardly inform [+1.00 beta]</p>',
         "Error model: structured", "<td>7,680</td><td>400</td><td>10</td><td>20</td><td>1,500</td><td>0.5</td>",
         "Samples of the posterior", "3 divergences", f"<td class=\"text\">structured</td><td>{pooled:.0f} %</td>",
         "60 twins of known truth. 2 more could not be fitted", "Binomial error of one parameter: 6.0 % and 2.8 %",

@@ -49,6 +49,9 @@ LOOSE = 1.0
 VANISHED = 1e-3
 """Fraction of its usual size below which a parameter without an error bar is said to have run to zero."""
 
+FAR_FROM_PRIOR = 2.5
+"""Standard deviations of a prior beyond which an optimum is said to contradict it."""
+
 SHARE = 0.01
 """Squared component along an uninformed direction above which a parameter counts as uninformed."""
 
@@ -368,6 +371,17 @@ def _cautions(
                 f"{row.name} has run to zero ({row.value:.1e} {row.unit}, where {usual:.1e} is usual): the misfit only "
                 "falls on the way. Its value is no estimate; the data hold an upper limit at most."
             )
+    pulls = [
+        (row.name, (x - row.prior_mean) / row.prior_sd)
+        for row, x in zip(fit.table.free, fit.x, strict=True)
+        if row.prior_mean is not None and row.prior_sd is not None
+    ]
+    far = ", ".join(f"{name} ({pull:+.1f})" for name, pull in pulls if abs(pull) > FAR_FROM_PRIOR)
+    if far:
+        notes.append(
+            f"more than {FAR_FROM_PRIOR:g} standard deviations of the prior from its centre: {far}. Either the prior "
+            "is wrong, or the errors of the data are taken for too small; then the error bars are, too."
+        )
     informed = _informed(eigenvalues)
     for value, label in zip(eigenvalues[~informed], labels, strict=False):
         kind = "a negative curvature" if value < -NO_CURVATURE * np.abs(eigenvalues).max() else "no curvature"
