@@ -12,7 +12,7 @@ from invbgc.circulation import coarsen, load_circulation
 from invbgc.constants import EARTH_RADIUS
 from invbgc.errors import InputError
 from invbgc.inference import smooth as fields
-from invbgc.inference import twin
+from invbgc.inference import structured, twin
 from invbgc.inference.correlogram import effective_number
 from invbgc.inference.errors import estimate_errors, with_errors
 from invbgc.inference.programs import UnknownScale, scale_slope, scaled
@@ -140,6 +140,16 @@ def test_the_size_of_a_smooth_error_is_found_by_depth(smooth):
     for layer in np.unique(depth):
         here = depth == layer
         assert rms(size[here]) == pytest.approx(rms(true[here]), rel=0.3)
+
+
+def test_the_slope_of_a_profile_is_that_of_its_cost():
+    number, depth = 60, np.sort(RNG.uniform(0.0, 4000.0, 60))
+    place, residual = RNG.normal(size=(number, 3)), RNG.normal(size=number)
+    cost = structured.profile_cost(fields.correlation(place, place), residual, structured.hats(depth))
+    profile = RNG.normal(size=structured.KNOTS.size)
+    steps = 1e-5 * np.eye(profile.size)
+    differences = [(cost(profile + step)[0] - cost(profile - step)[0]) / 2e-5 for step in steps]
+    np.testing.assert_allclose(cost(profile)[1], differences, rtol=1e-7)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ for, and smooth ones with the correlation C of `invbgc.inference.smooth`. B is d
 
 for the faults of a circulation or of a mapping fade where the tracer does (X as modelled: with X as observed, values
 that are low by chance would count for more, and bias the fit). rho is the smooth error over the independent one, in a
-box of mean volume, and ln rho linear in ln(z_0 + z) between the depths `KNOTS`. Scale, rho and the lengths of C are
-those that make the n residuals r most likely. In units of the independent error, and with
+box of mean volume, and ln rho linear in ln(z_0 + z) between the depths `KNOTS`, with a random walk from one to the next
+for a prior: near the surface, where boxes are thin, the independent error hides the smooth one. Scale, rho and the
+lengths of C are those that make the n residuals r most likely. In units of the independent error, and with
 Sigma = I + W^1/2 B C B W^1/2,
 
     -2 ln L = n ln r^T Sigma^-1 r + ln |Sigma|.
@@ -16,6 +17,7 @@ Sigma = I + W^1/2 B C B W^1/2,
 The part of C that smooth fields of low rank do not hold is kept as an independent error (Snelson and Ghahramani 2006).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -47,6 +49,9 @@ RATIOS = np.concatenate([[0.0], np.geomspace(0.03, 30.0, 60)])
 
 SCALE_BOXES = 3000
 """Observed boxes from which the scales of a smooth error are chosen."""
+
+WALK = 0.7
+"""Standard deviation of the change of ln rho from one knot to the next, of its random walk."""
 
 PROFILE_BOXES = 1000
 """Observed boxes from which its size by depth is found, with the full correlation."""
@@ -93,17 +98,19 @@ def most_likely(
     fading = np.sqrt(data.count) * np.minimum(np.sqrt(data.variance), np.abs(modelled))
     unit, weighted = np.sqrt(data.weight) * fading[index], np.sqrt(data.weight) * residual
     order = np.random.default_rng(0).permutation(data.count)
-    hats = _hats(grid.wet_depth)
+    shapes = hats(grid.wet_depth)
 
     def by_depth(start: np.ndarray, horizontal: float, vertical: float) -> np.ndarray:
         boxes = np.sort(order[:PROFILE_BOXES])
         place = places(grid, horizontal, vertical)[index[boxes]]
         covariance = unit[boxes, None] * correlation(place, place) * unit[boxes]
-        return _likely_profile(start, covariance, weighted[boxes], hats[index[boxes]])
+        cost = profile_cost(covariance, weighted[boxes], shapes[index[boxes]])
+        limits = [(np.log(RATIOS[1]), np.log(RATIOS[-1]))] * KNOTS.size
+        return scipy.optimize.minimize(cost, start, jac=True, method="L-BFGS-B", bounds=limits, tol=1e-5).x
 
     def scaled(log_profile: np.ndarray, horizontal: float, vertical: float, number: int) -> tuple[float, float]:
         boxes = np.sort(order[:number])
-        amplitude = unit[boxes] * np.exp(hats[index[boxes]] @ log_profile)
+        amplitude = unit[boxes] * np.exp(shapes[index[boxes]] @ log_profile)
         basis = smooth.basis(index[boxes], horizontal, vertical)
         return _likely_size(amplitude[:, None] * basis, weighted[boxes])
 
@@ -119,7 +126,7 @@ def most_likely(
     vertical = min(VERTICAL_SCALES, key=lambda scale: cost(horizontal, scale))
     profile = by_depth(profile, horizontal, vertical)
     size = scaled(profile, horizontal, vertical, data.count)[1]
-    amplitude, rho = size * np.exp(hats @ profile) * fading, size * np.exp(profile)
+    amplitude, rho = size * np.exp(shapes @ profile) * fading, size * np.exp(profile)
     unscaled = StructuredErrors(1.0, amplitude, rho, horizontal, vertical)
     scale = float(residual @ unscaled.added_to(data, smooth).weighted(residual)) / data.count
     # 1/w of a box of mean volume is the tracer's variance times the number of boxes.
@@ -127,37 +134,36 @@ def most_likely(
     return StructuredErrors(scale, np.sqrt(scale) * amplitude, over_spread, horizontal, vertical)
 
 
-def _hats(depth: np.ndarray) -> np.ndarray:
+def hats(depth: np.ndarray) -> np.ndarray:
     """Weights [n, knots] that interpolate linearly in stretched depth."""
     return np.stack([np.interp(stretched(depth), stretched(KNOTS), hat) for hat in np.eye(KNOTS.size)], axis=1)
 
 
-def _likely_profile(start: np.ndarray, covariance: np.ndarray, residual: np.ndarray, hats: np.ndarray) -> np.ndarray:
-    """Ln rho [knots] that makes residuals most likely, for Sigma = I + diag(rho) K diag(rho).
+def profile_cost(
+    covariance: np.ndarray, residual: np.ndarray, hats: np.ndarray
+) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """-2 ln of the probability of ln rho [knots] given residuals, and its slope; Sigma = I + diag(rho) K diag(rho).
 
         d(-2 ln L)/d ln rho_i = 2 (1 - P_ii - n y_i (r_i - y_i) / r^T y),    P = Sigma^-1, y = P r
 
     Args:
-        start: ln rho [knots].
         covariance: K [m, m].
         residual: r [m], in units of the independent error.
-        hats: [m, knots] of `_hats`.
+        hats: [m, knots] of `hats`.
     """
 
-    def cost_and_slope(profile: np.ndarray) -> tuple[float, np.ndarray]:
-        rho = np.exp(hats @ profile)
-        sigma = np.eye(residual.size) + rho[:, None] * covariance * rho
-        root = np.linalg.cholesky(sigma)
+    def cost(profile: np.ndarray) -> tuple[float, np.ndarray]:
+        rho, change = np.exp(hats @ profile), np.diff(profile) / WALK
+        root = np.linalg.cholesky(np.eye(residual.size) + rho[:, None] * covariance * rho)
         inverse = scipy.linalg.solve_triangular(root, np.eye(residual.size), lower=True)
         solved = inverse.T @ (inverse @ residual)
         square = residual @ solved
         slope = 1.0 - np.sum(inverse**2, axis=0) - residual.size / square * solved * (residual - solved)
-        cost = residual.size * np.log(square) + 2.0 * np.sum(np.log(np.diag(root)))
-        return float(cost), 2.0 * hats.T @ slope
+        pull = np.diff(change, prepend=0.0, append=0.0) / WALK
+        value = residual.size * np.log(square) + 2.0 * np.sum(np.log(np.diag(root))) + change @ change
+        return float(value), 2.0 * (hats.T @ slope - pull)
 
-    limits = [(np.log(RATIOS[1]), np.log(RATIOS[-1]))] * start.size
-    found = scipy.optimize.minimize(cost_and_slope, start, jac=True, method="L-BFGS-B", bounds=limits, tol=1e-5)
-    return found.x
+    return cost
 
 
 def _likely_size(fields: np.ndarray, residual: np.ndarray) -> tuple[float, float]:
