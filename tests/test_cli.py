@@ -88,6 +88,7 @@ def interrupted(*arguments, **options):
     return solve(*arguments, **options)
 
 SparseSystem.solve = interrupted
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts jobs in the background ignores it
 runpy.run_module("invbgc", run_name="__main__")
 """
 """The command `python -m invbgc`, which gets the signal of Ctrl-C in the first solve after the first checkpoint."""
