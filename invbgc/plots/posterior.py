@@ -202,7 +202,7 @@ def errors_figure(errors: xr.Dataset) -> Figure:
     names = ("independent_error", "smooth_error") if structured else ("boxes", "number")
     labels = ("independent", "smooth") if structured else ("observed boxes", "counted as independent")
     with house_style():
-        figure = new_figure(9.6 if structured else 7.2, 3.4)
+        figure = new_figure(10.4 if structured else 7.2, 3.4)
         axes, *by_depth = figure.subplots(1, 2, width_ratios=[3, 2]) if structured else [figure.subplots()]
         for name, label, colour, shift in zip(names, labels, (BLUE, ORANGE), (-0.2, 0.2), strict=True):
             height = errors[name].values * (100 if structured else 1)
@@ -215,7 +215,7 @@ def errors_figure(errors: xr.Dataset) -> Figure:
             named = [f"{tracer}\n{1e-3 * along:.0f} km\n{down:.0f} m" for tracer, along, down in lengths]
         else:
             named = ticks
-        axes.set_xticks(np.arange(len(ticks)), named)
+        axes.set_xticks(np.arange(len(ticks)), named, fontsize=8)
         if not structured:
             axes.set_yscale("log")
         label_axes(axes, f"error model: {kind.replace('_', ' ')}", "", "% of the spread" if structured else "number")
