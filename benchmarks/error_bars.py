@@ -9,7 +9,7 @@ import numpy as np
 
 from invbgc.inference import smooth
 from invbgc.inference.posterior import Evaluation, Posterior
-from invbgc.inference.structured import KNOTS, StructuredErrors
+from invbgc.inference.structured import StructuredErrors
 from invbgc.run import prepare
 from invbgc.runfile import preset, with_keys
 
@@ -34,8 +34,8 @@ def spread_over_bar(
     for name, data in posterior.observations.tracers.items():
         modelled, jacobian = np.asarray(here.state.observable[name]), here.jacobian[name]
         amplitude = size * np.minimum(np.sqrt(data.variance), np.abs(modelled))
-        scale, profile = NOISE**2 / data.count, np.full(KNOTS.size, size)
-        errors = StructuredErrors(scale, amplitude, profile, horizontal, vertical)
+        scale = NOISE**2 / data.count
+        errors = StructuredErrors(scale, amplitude, horizontal, vertical)
         load = errors.added_to(data, fields).weighted(jacobian.T).T / scale
         precision = precision + jacobian @ load.T
         fading, boxes = load * amplitude[data.index], place[data.index]

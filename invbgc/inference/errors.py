@@ -58,7 +58,7 @@ def estimate_errors(
     residuals = {name: np.asarray(modelled[name])[o.index] - o.value for name, o in observations.tracers.items()}
     squares = {name: float(o.weight @ residuals[name] ** 2) for name, o in observations.tracers.items()}
     rows: dict[str, dict[str, float]] = {}
-    structured: list[StructuredErrors] = []
+    sizes, profiles = [], []
     if kind == "paper":
         weights = {name: _known(posterior.scales[name]) for name in squares}
         number = count(_labelled(modelled, observations, grid), scaling)
@@ -79,8 +79,9 @@ def estimate_errors(
     else:
         smooth = smooth or SmoothFields(grid)
         for name, data in observations.tracers.items():
-            found = most_likely(data, residuals[name], np.asarray(modelled[name]), smooth)
-            structured.append(found)
+            found, profile = most_likely(data, residuals[name], np.asarray(modelled[name]), smooth)
+            sizes.append(found.size)
+            profiles.append(profile)
             volume = grid.volume[data.index]
             rows[name] = {
                 "number": float(data.count),
@@ -93,11 +94,11 @@ def estimate_errors(
             }
     rows = {name: {"boxes": data.count} | rows[name] for name, data in observations.tracers.items()}
     table = _table(rows, kind)
-    if structured:
+    if kind == "structured":
         attrs = {"long_name": "standard deviation of the smooth error", "units": "mmol m-3"}
-        table["smooth_size"] = (("tracer", "wet_box"), np.stack([found.size for found in structured]), attrs)
+        table["smooth_size"] = (("tracer", "wet_box"), np.stack(sizes), attrs)
         attrs = {"long_name": "smooth error over the spread of the tracer", "units": "1"}
-        table["smooth_profile"] = (("tracer", "depth"), np.stack([found.profile for found in structured]), attrs)
+        table["smooth_profile"] = (("tracer", "depth"), np.stack(profiles), attrs)
         table = table.assign_coords(depth=("depth", KNOTS, {"units": "m", "positive": "down"}))
     return table
 
@@ -122,13 +123,8 @@ def with_errors(posterior: Posterior, errors: xr.Dataset, smooth: SmoothFields |
         row = {str(key): float(part) for key, part in of_tracer.data_vars.items() if part.ndim == 0}
         scales[name] = 1.0 / row["scale"] if kind == "paper" else UnknownScale(row["number"], row["scale"])
         if kind == "structured":
-            known = StructuredErrors(
-                row["scale"],
-                of_tracer["smooth_size"].values,
-                of_tracer["smooth_profile"].values,
-                row["horizontal_scale"],
-                row["depth_scale"],
-            )
+            size = of_tracer["smooth_size"].values
+            known = StructuredErrors(row["scale"], size, row["horizontal_scale"], row["depth_scale"])
             tracers[name] = known.added_to(data, smooth)
     return posterior.with_data(Observations(tracers, observations.grid, observations.attrs), scales)
 

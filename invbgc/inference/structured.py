@@ -64,14 +64,12 @@ class StructuredErrors:
     Attributes:
         scale: s; the variance of the independent error of a box is s over its weight.
         size: [n_wet] mmol m-3, standard deviation of the smooth error.
-        profile: [knots] the same over the spread of the tracer at the depths `KNOTS`, where the tracer does not fade.
         horizontal: correlation length along circles of latitude, m.
         vertical: correlation depth over z_0 + z.
     """
 
     scale: float
     size: np.ndarray
-    profile: np.ndarray
     horizontal: float
     vertical: float
 
@@ -85,7 +83,7 @@ class StructuredErrors:
 
 def most_likely(
     data: TracerObservations, residual: np.ndarray, modelled: np.ndarray, smooth: SmoothFields
-) -> StructuredErrors:
+) -> tuple[StructuredErrors, np.ndarray]:
     """The errors that make the residuals of a tracer most likely: size by depth, one scale after the other, size again.
 
     Args:
@@ -93,6 +91,9 @@ def most_likely(
         residual: [m] mmol m-3, modelled minus observed.
         modelled: [n_wet] mmol m-3.
         smooth: smooth fields on the grid.
+
+    Returns:
+        The errors, and the smooth one over the spread of the tracer at the depths `KNOTS`, where it does not fade.
     """
     grid, index = smooth.grid, data.index
     fading = np.sqrt(data.count) * np.minimum(np.sqrt(data.variance), np.abs(modelled))
@@ -126,12 +127,12 @@ def most_likely(
     vertical = min(VERTICAL_SCALES, key=lambda scale: cost(horizontal, scale))
     profile = by_depth(profile, horizontal, vertical)
     size = scaled(profile, horizontal, vertical, data.count)[1]
-    amplitude, rho = size * np.exp(shapes @ profile) * fading, size * np.exp(profile)
-    unscaled = StructuredErrors(1.0, amplitude, rho, horizontal, vertical)
+    amplitude = size * np.exp(shapes @ profile) * fading
+    unscaled = StructuredErrors(1.0, amplitude, horizontal, vertical)
     scale = float(residual @ unscaled.added_to(data, smooth).weighted(residual)) / data.count
     # 1/w of a box of mean volume is the tracer's variance times the number of boxes.
-    over_spread = np.sqrt(scale * data.count) * rho
-    return StructuredErrors(scale, np.sqrt(scale) * amplitude, over_spread, horizontal, vertical)
+    over_spread = np.sqrt(scale * data.count) * size * np.exp(profile)
+    return StructuredErrors(scale, np.sqrt(scale) * amplitude, horizontal, vertical), over_spread
 
 
 def hats(depth: np.ndarray) -> np.ndarray:
