@@ -1,6 +1,7 @@
-"""The same evaluations on a CPU and on a GPU: seconds, where they go, how far the answers differ, and throughput.
+"""The same computations on a CPU and on a GPU: seconds, where they go, how far the answers differ, and throughput.
 
-`python -m benchmarks.gpu --sizes 8 4 2 --shared ../shared/data` writes its tables into `docs/run_on_a_gpu.md`.
+`python -m benchmarks.gpu evaluations --sizes 8 4 2 --shared ../shared/data` and `python -m benchmarks.gpu ensembles`
+write their tables into `docs/run_on_a_gpu.md`, after every case, and the numbers behind them beside it.
 
 Each case runs in a process of its own, which is put on its device before JAX is imported; the solver is the one that
 `auto` takes there. Steps of NUTS are gradients at points nearby, each from the state of the first one. An ensemble is a
@@ -24,24 +25,25 @@ from benchmarks.tables import KINDS, replace, shares, table
 DEVICES = ("cpu", "gpu")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "run_on_a_gpu.md"
 PARTS = ("value", "gradient", "hessian")
-MEMBERS = (1, 8)
+MEMBERS = (1, 8, 32)
 """Members of an ensemble."""
 MONTHS, STEP_DAYS, SUBSTEPS = 12, 4.0, 8
 """Transport matrices of a year, its steps, and those of biology within each."""
 
 
-def measure(device: str, degrees: int, shared: Path, ensembles: bool, answers: Path) -> dict[str, Any]:
-    """Seconds and counts of one case on one device; the numbers themselves go into a file."""
+def measure(what: str, device: str, degrees: int, shared: Path, answers: Path) -> dict[str, Any]:
+    """One case on one device: what it took; the value, gradient and Hessian themselves go into a file."""
     from invbgc.device import choose, used
 
     choose(device)
     posterior = make_posterior(degrees, "auto", shared)
-    result, here = timed(posterior)
-    np.savez(answers, **{part: np.asarray(getattr(here, part)) for part in PARTS})
-    result |= {"degrees": degrees, "device": used()}
-    if ensembles:
-        result["member_years_per_second"] = ensemble(posterior.model.circulation, posterior.model.forcing)
-    return result
+    if what == "ensembles":
+        model = posterior.model
+        result = {"boxes": model.grid.n_wet, "member_years_per_second": ensemble(model.circulation, model.forcing)}
+    else:
+        result, here = timed(posterior)
+        np.savez(answers, **{part: np.asarray(getattr(here, part)) for part in PARTS})
+    return result | {"degrees": degrees, "place": device, "device": used()}
 
 
 def ensemble(circulation: Any, forcing: Any) -> dict[int, float]:
@@ -70,21 +72,23 @@ def ensemble(circulation: Any, forcing: Any) -> dict[int, float]:
     return found
 
 
-def run(device: str, degrees: int, shared: Path, ensembles: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """One case in a process of its own: what it took, and value, gradient and Hessian.
+def run(what: str, device: str, degrees: int, shared: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """One case in a process of its own: what it took, and value, gradient and Hessian where it made them.
 
     Raises:
         RuntimeError: the process failed, for want of a device for example.
     """
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) / "answers.npz"
-        command = [sys.executable, "-m", "benchmarks.gpu", "--one", device, str(degrees), str(answers)]
-        command += ["--shared", str(shared), *(["--ensembles"] if ensembles else [])]
-        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "benchmarks.gpu", what, "--one", device, str(degrees), str(answers)]
+        process = subprocess.run([*command, "--shared", str(shared)], capture_output=True, text=True, check=False)
         if process.returncode:
             raise RuntimeError(process.stderr[-3000:])
-        with np.load(answers) as stored:
-            return json.loads(process.stdout.splitlines()[-1]), {part: stored[part] for part in PARTS}
+        found = {}
+        if answers.is_file():
+            with np.load(answers) as stored:
+                found = {part: stored[part] for part in PARTS}
+        return json.loads(process.stdout.splitlines()[-1]), found
 
 
 def differences(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> dict[str, float]:
@@ -93,51 +97,79 @@ def differences(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> dict[
 
 
 def evaluations(results: list[dict[str, Any]]) -> str:
-    """Seconds of evaluations, and what follows for samplers and ensembles."""
+    """Seconds of evaluations, and the steps of NUTS that follow."""
     rows = []
     for case in results:
         seconds = {kind: case["evaluations"][kind]["seconds"] for kind in KINDS}
-        years = case.get("member_years_per_second", {})
         rows.append(
             [
                 f"{case['boxes']:,}", case["device"], case["backend"], *(f"{seconds[kind]:.3f}" for kind in KINDS),
-                f"{1 / seconds['value_grad']:.2f}", *(f"{years[str(n)]:.2g}" if years else "-" for n in MEMBERS),
+                f"{1 / seconds['value_grad']:.2f}",
                 f"{max(case['differences'].values()):.0e}" if "differences" in case else "-",
             ]
         )  # fmt: skip
     header = (
         "boxes", "device", "solver", *(f"{label}, s" for label in KINDS.values()), "steps of NUTS per s",
-        *(f"member years per s, {n} at once" for n in MEMBERS), "difference from the CPU",
+        "difference from the CPU",
     )  # fmt: skip
     return table(header, rows)
+
+
+def ensembles(results: list[dict[str, Any]]) -> str:
+    """Years of MOPS per second, times members."""
+    rows = []
+    for case in results:
+        years = case["member_years_per_second"]
+        rows.append([f"{case['boxes']:,}", case["device"], *(f"{years[str(members)]:.3g}" for members in MEMBERS)])
+    return table(("boxes", "device", *(f"{members} at once" for members in MEMBERS)), rows)
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("what", choices=("evaluations", "ensembles"))
     parser.add_argument("--sizes", type=int, nargs="+", choices=sorted(CASES), default=[8, 4])
-    parser.add_argument("--ensembles", action="store_true", help="years of MOPS too; they take long on a CPU")
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"), help="real data, for 2 degrees")
     parser.add_argument("--one", nargs=3, metavar=("DEVICE", "DEGREES", "ANSWERS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         device, degrees, answers = arguments.one
-        print(json.dumps(measure(device, int(degrees), arguments.shared, arguments.ensembles, Path(answers))))
+        print(json.dumps(measure(arguments.what, device, int(degrees), arguments.shared, Path(answers))))
         return
-    results: list[dict[str, Any]] = []
+    store = PAGE.with_suffix(".json")
     for degrees in arguments.sizes:
         reference = None
         for device in DEVICES:
-            case, found = run(device, degrees, arguments.shared, arguments.ensembles)
-            if reference is not None:
+            case, found = run(arguments.what, device, degrees, arguments.shared)
+            if found and reference is not None:
                 case["differences"] = differences(reference, found)
             reference = reference or found
-            results.append(case)
-            print(
-                degrees, case["device"], {kind: round(row["seconds"], 3) for kind, row in case["evaluations"].items()}
-            )
-    text = replace(PAGE.read_text(), "gpu", evaluations(results))
-    PAGE.write_text(replace(text, "gpu shares", shares(results)))
+            results = json.loads(store.read_text()) if store.is_file() else {}
+            others = [old for old in results.get(arguments.what, []) if _place(old) != _place(case)]
+            results[arguments.what] = sorted([*others, case], key=_place)
+            store.write_text(json.dumps(results, indent=1) + "\n")
+            write_tables(results)
+            print(degrees, case["device"], case.get("member_years_per_second") or _seconds(case), flush=True)
+
+
+def write_tables(results: dict[str, list[dict[str, Any]]]) -> None:
+    """Replace the tables of the page by those of the cases measured."""
+    text = PAGE.read_text()
+    if "evaluations" in results:
+        text = replace(text, "gpu", evaluations(results["evaluations"]))
+        text = replace(text, "gpu shares", shares(results["evaluations"]))
+    if "ensembles" in results:
+        text = replace(text, "gpu ensembles", ensembles(results["ensembles"]))
+    PAGE.write_text(text)
+
+
+def _place(case: dict[str, Any]) -> tuple[int, int]:
+    """Where a case stands in a table: coarse first, the CPU first."""
+    return -case["degrees"], DEVICES.index(case["place"])
+
+
+def _seconds(case: dict[str, Any]) -> dict[str, float]:
+    return {kind: round(row["seconds"], 3) for kind, row in case["evaluations"].items()}
 
 
 if __name__ == "__main__":

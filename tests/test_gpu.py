@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gpu
 @pytest.mark.slow
 def test_value_gradient_and_hessian_are_those_of_the_cpu():
     """The embedded ocean at 8 degrees, each device in a process of its own."""
-    (_, expected), (case, found) = (gpu.run(device, 8, Path(), ensembles=False) for device in gpu.DEVICES)
+    (_, expected), (case, found) = (gpu.run("evaluations", device, 8, Path()) for device in gpu.DEVICES)
     assert case["device"].startswith("gpu") and case["backend"] == "cudss"
     assert case["max_residual"] < 1e-14
     assert max(gpu.differences(expected, found).values()) < 1e-9
