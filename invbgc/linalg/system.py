@@ -25,7 +25,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from invbgc.errors import ConvergenceError
-from invbgc.linalg.backend import Factor, find_backend
+from invbgc.linalg.backend import FACTOR_PRICE, Factor, find_backend
 from invbgc.linalg.inventory import Inventory
 from invbgc.linalg.krylov import ENDS, gmres
 from invbgc.linalg.low_rank import LowRankFactor, LowRankSum
@@ -45,10 +45,6 @@ Restoring rates of 1e-6 per year give growths of 1e10 to 3e12."""
 
 REFINEMENTS = 3
 """Refinement steps tried before a solve is judged."""
-
-FACTOR_PRICE = 0.1
-"""Krylov iterations of one column that cost as much as a factorisation, over the entries of L and U per row. Measured
-with 34,092 to 400,320 rows, 229 to 965 entries per row: 0.1 to 0.15 solves, and an iteration is more than its solve."""
 
 COLUMN_PRICE = 0.45
 """What each further column of a block adds to the price of an iteration."""
@@ -195,6 +191,7 @@ class SparseSystem:
         self.operator = operator
         self.name = name
         self.backend, analyse = find_backend(backend)
+        self._factor_price = FACTOR_PRICE[self.backend]
         self._analyse = analyse
         self._pattern = operator.pattern
         self._analysis = None
@@ -338,7 +335,7 @@ class SparseSystem:
         rented = self._rent_of(token)
         factor = self._live[near].factor
         price = 1.0 + COLUMN_PRICE * (block.shape[1] - 1)
-        left = FACTOR_PRICE * factor.entries / len(block) - rented.spent
+        left = self._factor_price * factor.entries / len(block) - rented.spent
         if price * rented.expected.get(tolerance, RENTED_ITERATIONS) > left:
             return None
         self._live.move_to_end(near)

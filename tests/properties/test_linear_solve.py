@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from invbgc.errors import ConvergenceError, InputError
-from invbgc.linalg.backend import ON_A_GPU, SingleFactor, denormals_flushed, find_backend
+from invbgc.linalg.backend import FACTOR_PRICE, ON_A_GPU, SingleFactor, denormals_flushed, find_backend
 from invbgc.linalg.inventory import HOLD, Inventory
 from invbgc.linalg.krylov import ENDS, gmres
 from invbgc.linalg.memory import FactorMemory
@@ -187,7 +187,7 @@ def test_gmres_ends_when_its_space_is_exhausted():
 def reusing(request, monkeypatch):
     """A system whose factors cost so much that a nearby one is worth trying, for some forty iterations."""
     transport = CIRCULATIONS["embedded_8deg"]().transport
-    monkeypatch.setattr("invbgc.linalg.system.FACTOR_PRICE", 0.25)
+    monkeypatch.setitem(FACTOR_PRICE, request.param, 0.25)
     return SparseSystem(ShiftedTransport(transport, RowProduct(transport)), "test", request.param, keep=2, reuse=True)
 
 

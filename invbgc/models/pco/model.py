@@ -10,6 +10,7 @@ import numpy as np
 
 from invbgc.circulation.core import Circulation
 from invbgc.datasets.forcing import Forcing
+from invbgc.linalg.backend import ON_A_GPU, find_backend
 from invbgc.linalg.memory import FactorMemory
 from invbgc.linalg.operators import RowProduct, ShiftedTransport
 from invbgc.linalg.system import Counters, SparseSystem
@@ -25,7 +26,8 @@ OXYGEN_START = 200.0
 """First guess of O2 everywhere, mmol m-3; well above the transition of respiration, where Newton's method is safe."""
 
 SINGLE_ABOVE = 50_000
-"""Unknowns of the phosphorus loop above which it is factored in single precision; see `benchmarks/phosphorus.py`."""
+"""Unknowns of the phosphorus loop above which it is factored in single precision on a CPU; see
+`benchmarks/phosphorus.py`. On a GPU factors cost little, and the iterations that single precision needs cost more."""
 
 
 class PCOModel:
@@ -73,10 +75,10 @@ class PCOModel:
         # One analysis serves every tracer: their matrices are transport plus a diagonal. Those of DOC, DOCr, ALK, DIC
         # and O2 stay alive together, and that of DOCl where there is one.
         keep = 6 if labile is not None or options.labile == "satellite_residual" else 5
+        backend = find_backend(backend)[0]
+        single = loop.size > SINGLE_ABOVE and backend not in ON_A_GPU
         return {
-            "phosphorus": SparseSystem(
-                loop, "phosphorus", backend, keep=1, reuse=True, single=loop.size > SINGLE_ABOVE, memory=memory
-            ),
+            "phosphorus": SparseSystem(loop, "phosphorus", backend, keep=1, reuse=True, single=single, memory=memory),
             "tracer": SparseSystem(
                 ShiftedTransport(transport, product), "tracer", backend, keep=keep, reuse=True, memory=memory
             ),
