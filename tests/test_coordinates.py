@@ -158,6 +158,19 @@ def test_a_valley_is_followed_as_far_as_the_model_allows():
     assert in_coordinates(posterior, coordinates, y) == pytest.approx(in_y(posterior, y), abs=1e-9)
 
 
+def test_a_valley_is_found_from_where_the_curvature_across_is_negative():
+    """Half a standard deviation off its floor, where a side branch of the steepest direction makes it so."""
+    c = (1.2, -0.8, -3.0)
+    posterior = Banana(c=c, d=0.9)
+    level = ROOT @ np.array([0.5, 0.0, 0.0, 0.0])
+    curvature = ROOT.T @ np.asarray(posterior.value_grad_hess(level).hessian) @ ROOT
+    assert np.linalg.eigvalsh(curvature[1:, 1:])[0] < 0.0
+    coordinates = coordinates_of(posterior)
+    assert len(coordinates.valley.nodes) == 2 * len(NODES) + 1
+    for t in (-2.0, 0.4, 2.9):
+        np.testing.assert_allclose(coordinates.valley.at(t)[0], [0.0, *(np.array(c) * t**2)], atol=1e-2)
+
+
 def test_a_direction_without_steady_states_is_left_alone():
     posterior = Banana()
 

@@ -40,6 +40,18 @@ MOST = 3
 LOOSEST = 6
 """Directions that are looked at, the loosest ones."""
 
+NEWTON_STEPS = 6
+"""Steps across, at most, from a foreseen floor to the floor."""
+
+CLOSEST = 0.2
+"""Distance along a valley within which no point between is tried where the next one is not found."""
+
+ON_FLOOR = 0.05
+"""Length of a step across, in standard deviations, that ends on the floor."""
+
+FLATTEST = 0.2
+"""Curvature across below which steps are no longer; at the optimum it is 1 in all directions."""
+
 
 @dataclass(frozen=True, eq=False)
 class Valley:
@@ -148,7 +160,7 @@ def straightened(
         return plain
     worst = max(bends, key=lambda i: float(np.abs(bends[i][0]).max()))
     progress(f"the valley along [{laplace.direction_names[worst]}] is bent; following its floor")
-    valley = finder.follow(worst)
+    valley = finder.follow(worst, bends[worst])
     if valley is None:
         progress("no steady states along its floor; it stays as it is, and draws will say how much that matters")
     # What a direction does to the worst one is the valley's change of width, which its factor takes care of.
@@ -195,18 +207,17 @@ class _Finder:
             slopes.append(-slope)
         return np.array([0.5 * (slopes[0] + slopes[1]) / PROBE**2, 0.5 * (slopes[1] - slopes[0]) / PROBE**3])
 
-    def follow(self, i: int) -> Valley | None:
+    def follow(self, i: int, bend: np.ndarray) -> Valley | None:
         """The floor along direction i and the curvature across, from the optimum outwards on both sides."""
         across = np.arange(self.size) != i
         found: dict[float, tuple[np.ndarray, np.ndarray]] = {0.0: (np.zeros(self.size), np.eye(self.size))}
         for sign in (-1.0, 1.0):
-            before = [(0.0, np.zeros(self.size))]
+            last, floor = 0.0, np.zeros(self.size)
             for t in (sign * node for node in NODES):
-                point = self._on_floor(i, t, _foreseen(before, t), across)
+                point = self._reach(i, t, last, floor, bend, across)
                 if point is None:
                     break
-                found[t] = point
-                before.append((t, point[0]))
+                found[t], last, floor = point, t, point[0]
         if len(found) < 3:
             return None
         nodes = np.array(sorted(found))
@@ -216,35 +227,41 @@ class _Finder:
         factors[:, diagonal, diagonal] = np.log(factors[:, diagonal, diagonal])
         return Valley(i, nodes, CubicSpline(nodes, floors).c, CubicSpline(nodes, factors).c)
 
+    def _reach(
+        self, i: int, t: float, last: float, floor: np.ndarray, bend: np.ndarray, across: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Floor and factor at t from the floor at the point before; by points between where that is too far."""
+        # Level at the optimum: near a parabola.
+        foreseen = bend[0] * t**2 + bend[1] * t**3 if last == 0.0 else floor * (t / last) ** 2
+        point = self._on_floor(i, t, foreseen, across)
+        if point is None and abs(t - last) > CLOSEST:
+            between = 0.5 * (t + last)
+            found = self._reach(i, between, last, floor, bend, across)
+            return None if found is None else self._reach(i, t, between, found[0], bend, across)
+        return point
+
     def _on_floor(
         self, i: int, t: float, floor: np.ndarray, across: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Floor [p] and factor [p, p] at t, by Newton steps across from a foreseen floor."""
+        """Floor [p] and factor [p, p] at t, by Newton steps across from a foreseen floor; None where there is none."""
         factor = np.eye(self.size)
-        for step in range(3):
+        for step in range(NEWTON_STEPS):
             z = floor.copy()
             z[i] = t
             point = self._at(z, True)
             if point is None or point[1] is None:
                 return None
             slope, curvature = point[0][across], point[1][np.ix_(across, across)]
-            try:
-                root = np.linalg.cholesky(curvature)
-            except np.linalg.LinAlgError:
-                return None
-            factor[np.ix_(across, across)] = root
-            change = -np.linalg.solve(curvature, slope)
+            # Off the floor of a bent valley the curvature may be negative: a step goes downhill all the same.
+            values, vectors = np.linalg.eigh(curvature)
+            length = np.maximum(np.abs(values), FLATTEST)
+            change = -(vectors @ (vectors.T @ slope / length))
             floor = floor.copy()
             floor[across] += change
-            if step > 0 and np.sqrt(change @ curvature @ change) < 0.1:
-                break
-        return floor, factor
-
-
-def _foreseen(before: list[tuple[float, np.ndarray]], t: float) -> np.ndarray:
-    """The floor at t from those of nodes before it: by their parabola through the optimum, level there."""
-    last, floor = before[-1]
-    return floor if last == 0.0 else floor * (t / last) ** 2
+            if step > 0 and values[0] > 0.0 and np.sqrt(change @ curvature @ change) < ON_FLOOR:
+                factor[np.ix_(across, across)] = np.linalg.cholesky(curvature)
+                return floor, factor
+        return None
 
 
 def to_dataset(coordinates: Coordinates) -> xr.Dataset:
