@@ -162,7 +162,7 @@ def straightened(
     progress(f"the valley along [{laplace.direction_names[worst]}] is bent; following its floor")
     valley = finder.follow(worst, bends[worst])
     if valley is None:
-        progress("no steady states along its floor; it stays as it is, and draws will say how much that matters")
+        progress("its floor is not found; it stays as it is, and draws will say how much that matters")
     # What a direction does to the worst one is the valley's change of width, which its factor takes care of.
     size = {i: float(np.abs(np.delete(found[0], worst)).max()) for i, found in bends.items() if i != worst}
     others = sorted((i for i in size if size[i] > BENT), key=lambda i: -size[i])[:MOST]
