@@ -43,7 +43,7 @@ def measure(what: str, device: str, degrees: int, shared: Path, answers: Path) -
     else:
         result, here = timed(posterior)
         np.savez(answers, **{part: np.asarray(getattr(here, part)) for part in PARTS})
-    return result | {"degrees": degrees, "place": device, "device": used()}
+    return result | {"degrees": degrees, "device": used()}
 
 
 def ensemble(circulation: Any, forcing: Any) -> dict[int, float]:
@@ -138,15 +138,16 @@ def main() -> None:
         return
     store = PAGE.with_suffix(".json")
     for degrees in arguments.sizes:
-        reference = None
+        reference, cases = None, []
         for device in DEVICES:
             case, found = run(arguments.what, device, degrees, arguments.shared)
             if found and reference is not None:
                 case["differences"] = differences(reference, found)
             reference = reference or found
             results = json.loads(store.read_text()) if store.is_file() else {}
-            others = [old for old in results.get(arguments.what, []) if _place(old) != _place(case)]
-            results[arguments.what] = sorted([*others, case], key=_place)
+            cases.append(case)
+            others = [old for old in results.get(arguments.what, []) if old["degrees"] != degrees]
+            results[arguments.what] = sorted([*others, *cases], key=lambda old: -old["degrees"])
             store.write_text(json.dumps(results, indent=1) + "\n")
             write_tables(results)
             print(degrees, case["device"], case.get("member_years_per_second") or _seconds(case), flush=True)
@@ -161,11 +162,6 @@ def write_tables(results: dict[str, list[dict[str, Any]]]) -> None:
     if "ensembles" in results:
         text = replace(text, "gpu ensembles", ensembles(results["ensembles"]))
     PAGE.write_text(text)
-
-
-def _place(case: dict[str, Any]) -> tuple[int, int]:
-    """Where a case stands in a table: coarse first, the CPU first."""
-    return -case["degrees"], DEVICES.index(case["place"])
 
 
 def _seconds(case: dict[str, Any]) -> dict[str, float]:
