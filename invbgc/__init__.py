@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from invbgc.errors import CheckpointError, ConservationError, ConvergenceError, InputError, InvbgcError
     from invbgc.grid import OceanGrid
     from invbgc.inference.chains import Chains
-    from invbgc.inference.coordinates import Coordinates, straightened, whitened
+    from invbgc.inference.coordinates import Coordinates, whitened
     from invbgc.inference.errors import estimate_errors, with_errors
     from invbgc.inference.fit import Fit, fit
     from invbgc.inference.importance import asymmetry, importance
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from invbgc.inference.laplace import Laplace, laplace
     from invbgc.inference.posterior import Evaluation, Posterior
     from invbgc.inference.sample import SamplerOptions, sample_chain
+    from invbgc.inference.straighten import straightened
     from invbgc.inference.target import Target, find_target
     from invbgc.inference.twin import synthetic_observations
     from invbgc.inference.twins import coverage, draw_twin
@@ -190,35 +191,14 @@ _HOMES = {
     "invbgc.inference.laplace": ("Laplace", "laplace"),
     "invbgc.inference.posterior": ("Evaluation", "Posterior"),
     "invbgc.inference.chains": ("Chains",),
-    "invbgc.inference.coordinates": (
-        "Coordinates",
-        "straightened",
-        "whitened",
-    ),
-    "invbgc.inference.errors": (
-        "estimate_errors",
-        "with_errors",
-    ),
-    "invbgc.inference.importance": (
-        "asymmetry",
-        "importance",
-    ),
-    "invbgc.inference.information": (
-        "contraction",
-        "influence",
-    ),
-    "invbgc.inference.sample": (
-        "SamplerOptions",
-        "sample_chain",
-    ),
-    "invbgc.inference.target": (
-        "Target",
-        "find_target",
-    ),
-    "invbgc.inference.twins": (
-        "coverage",
-        "draw_twin",
-    ),
+    "invbgc.inference.coordinates": ("Coordinates", "whitened"),
+    "invbgc.inference.errors": ("estimate_errors", "with_errors"),
+    "invbgc.inference.importance": ("asymmetry", "importance"),
+    "invbgc.inference.information": ("contraction", "influence"),
+    "invbgc.inference.sample": ("SamplerOptions", "sample_chain"),
+    "invbgc.inference.straighten": ("straightened",),
+    "invbgc.inference.target": ("Target", "find_target"),
+    "invbgc.inference.twins": ("coverage", "draw_twin"),
     "invbgc.inference.twin": ("synthetic_observations",),
     "invbgc.metrics": ("xgcm_arguments",),
     "invbgc.models.pco": ("PCOModel", "PCOOptions", "pco_parameters"),

@@ -54,10 +54,10 @@ def twin(run: RunFile, workers: Workers | None = None, progress: Progress = prin
 
 def twin_task(run: str, number: int, progress: Progress) -> xr.Dataset:
     """One twin: fit, error bars by every count and by the error model, and a chain where one is asked for."""
-    from invbgc.inference.coordinates import straightened
     from invbgc.inference.fit import fit
     from invbgc.inference.laplace import laplace as approximate
     from invbgc.inference.sample import SamplerOptions, sample_chain
+    from invbgc.inference.straighten import straightened
     from invbgc.inference.target import find_target
     from invbgc.inference.twins import TwinErrors, draw_twin, gaussian_rank
 

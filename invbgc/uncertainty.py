@@ -68,7 +68,8 @@ def coordinates(run: RunFile, at: "Target", progress: Progress = print) -> "Coor
     Raises:
         InputError: a direction is not informed.
     """
-    from invbgc.inference.coordinates import from_dataset, straightened, to_dataset
+    from invbgc.inference.coordinates import from_dataset, to_dataset
+    from invbgc.inference.straighten import straightened
 
     blind = [name for name, known in zip(at.laplace.direction_names, at.laplace.informed, strict=True) if not known]
     if blind:
@@ -77,7 +78,7 @@ def coordinates(run: RunFile, at: "Target", progress: Progress = print) -> "Coor
             "parameter of each direction (priors or prior_sd in [parameters]), or freeze one, and fit again."
         )
     path = run.run.output / FOLDER / "coordinates.nc"
-    mark = fingerprint_of(at.fit.x, at.fit.hessian)
+    mark = fingerprint_of(__version__, at.fit.x, at.fit.hessian)
     known = _known(path, mark)
     if known is None:
         at.posterior.forget()

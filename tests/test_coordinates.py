@@ -10,8 +10,9 @@ import xarray as xr
 
 from invbgc.errors import ConvergenceError
 from invbgc.inference.checkpoint import digest
-from invbgc.inference.coordinates import NODES, from_dataset, straightened, to_dataset, whitened
+from invbgc.inference.coordinates import Shear, Valley, from_dataset, to_dataset, whitened
 from invbgc.inference.importance import GOOD_K, importance
+from invbgc.inference.straighten import NODES, straightened
 
 NAMES = ("t", "u", "v", "w")
 TURN = np.linalg.qr(np.random.default_rng(5).normal(size=(4, 4)))[0]
@@ -19,20 +20,21 @@ ROOT = TURN * np.array([1.0, 0.5, 0.2, 0.1])  # x = R z; the loosest direction f
 
 
 class Banana:
-    """U = t^2/2 + |M(t) (q - c t^2) - d(...)|^2/2 in z = (t, q), of mode zero and curvature one there.
+    """U = t^2/2 + |M(t) (q - c t^2 - e t^3) - d(...)|^2/2 in z = (t, q), of mode zero and curvature one there.
 
     M is upper triangular with the diagonal exp(a t), so that M^T is the Cholesky factor of the curvature across; the
     last coordinate across bends along the first one by d.
     """
 
-    def __init__(self, c=(1.2, -0.8, 0.5), a=(0.09, 0.08, 0.07), d=0.0, coupling=0.4, wall=np.inf):
+    def __init__(self, c=(2.4, -1.6, 1.0), a=(0.09, 0.08, 0.07), d=0.0, coupling=0.0, e=(0.1, 0.2, -0.3), wall=np.inf):
         self.a, self.wall = np.array(a), wall
-        c, a = jnp.array(c), jnp.array(a)
+        self.floor = lambda t: np.array(c) * t**2 + np.array(e) * t**3
+        c, a, e = jnp.array(c), jnp.array(a), jnp.array(e)
 
         def potential(x):
             z = jnp.linalg.solve(ROOT, x)
             m = jnp.diag(jnp.exp(a * z[0])) + coupling * z[0] * jnp.eye(3, k=1)
-            w = m @ (z[1:] - c * z[0] ** 2)
+            w = m @ (z[1:] - c * z[0] ** 2 - e * z[0] ** 3)
             return 0.5 * (z[0] ** 2 + w @ w) - d * w[2] * w[0] ** 2 + 0.5 * d**2 * w[0] ** 4
 
         self.potential = potential
@@ -44,11 +46,9 @@ class Banana:
     def value(self, x):
         return float(self._value(jnp.asarray(x)))
 
-    def value_grad(self, x, guess=None):
-        return SimpleNamespace(gradient=self._slope(jnp.asarray(x)))
-
     def value_grad_hess(self, x, guess=None):
-        return SimpleNamespace(gradient=self._slope(jnp.asarray(x)), hessian=self._curve(jnp.asarray(x)))
+        x = jnp.asarray(x)
+        return SimpleNamespace(value=self._value(x), gradient=self._slope(x), hessian=self._curve(x))
 
 
 LAPLACE = SimpleNamespace(x=np.zeros(4), root=ROOT, direction_names=NAMES)
@@ -64,62 +64,88 @@ def banana():
     return posterior, coordinates_of(posterior)
 
 
-GAUSSIAN = Banana(c=(0, 0, 0), a=(0, 0, 0), coupling=0.0)
+FLAT = (0.0, 0.0, 0.0)
+GAUSSIAN = Banana(c=FLAT, a=FLAT, e=FLAT)
+PARABOLA = Banana(c=(0.0, -0.8, 0.5), a=FLAT, d=0.3, e=FLAT)
 POINTS = np.random.default_rng(6).uniform(-2.5, 2.5, size=(200, 4))
 
 
-def in_y(posterior, y):
-    """-ln p that straightening leaves: normal, tilted along t since the valley becomes narrower by exp(-a t)."""
-    return 0.5 * np.sum(y**2, axis=-1) + posterior.a.sum() * y[..., 0]
+NORMAL = 0.5 * np.sum(POINTS**2, axis=-1)
 
 
-def in_coordinates(posterior, coordinates, y):
-    """-ln p of the coordinates [..., 4], up to a constant."""
+def in_coordinates(posterior, coordinates, y=POINTS):
+    """-ln p of the coordinates [..., 4], zero where y is."""
 
     def at(y):
         return posterior.potential(coordinates.to_x(y)) - coordinates.to_z(y)[1]
 
-    return np.asarray(jax.jit(jnp.vectorize(at, signature="(p)->()"))(y))
+    at = jax.jit(jnp.vectorize(at, signature="(p)->()"))
+    return np.asarray(at(y) - at(np.zeros(4)))
 
 
-def test_the_valley_is_found_and_followed():
+def distances(valley):
+    """T at the nodes of a valley but the last."""
+    return valley.along[3]
+
+
+def test_the_curved_directions_and_the_valley_are_found():
     lines = []
     coordinates = coordinates_of(Banana(), lines.append)
-    assert coordinates.valley.index == 0 and coordinates.loose == ()
-    assert list(coordinates.valley.nodes) == sorted([0.0, *NODES, *(-t for t in NODES)])
-    assert len(lines) == 1 and "[t] is bent" in lines[0]
+    shear, valley = coordinates.maps
+    assert isinstance(shear, Shear) and list(shear.index) == [1, 2, 3]
+    assert isinstance(valley, Valley) and valley.index == 0
+    np.testing.assert_allclose(distances(valley), sorted([0.0, *NODES, *(-t for t in NODES)])[:-1])
+    assert len(lines) == 2 and "[w] by 2" in lines[0] and "[t] is bent" in lines[1]
 
 
-def test_a_side_branch_is_straightened_as_well():
-    lines = []
-    posterior = Banana(d=0.3)
-    coordinates = coordinates_of(posterior, lines.append)
-    assert coordinates.loose == (1,) and "[u]" in lines[1]
-    np.testing.assert_allclose(coordinates.bend[0], [[0.0, 0.0, 0.0, 0.3], [0.0] * 4], atol=1e-12)
-    found = in_coordinates(posterior, coordinates, POINTS)
-    np.testing.assert_allclose(found, in_y(posterior, POINTS), atol=0.1)
+def test_level_sets_that_are_parabolas_need_a_shear_alone():
+    """Along t two directions bend, along u one of them: quadratic forms of what is looser, known exactly."""
+    coordinates = coordinates_of(PARABOLA)
+    (shear,) = coordinates.maps
+    third = np.zeros((4, 4, 4))
+    third[2, 0, 0], third[3, 0, 0] = 2.0 * 0.8, -2.0 * 0.5
+    third[3, 1, 1] = -2.0 * 0.3
+    np.testing.assert_allclose(shear.third, third[shear.index], atol=1e-10)
+    np.testing.assert_allclose(in_coordinates(PARABOLA, coordinates), NORMAL, atol=1e-9)
 
 
-def test_a_valley_that_changes_its_width_is_no_further_bend():
-    posterior = Banana(a=(0.09, 0.08, 0.15), d=0.3)
+def test_a_shear_takes_its_third_derivatives_out():
+    posterior = Banana(c=(0.0, -0.8, 0.5), d=0.3, coupling=0.4)
+    third = jax.jit(jax.jacfwd(jax.hessian(posterior.potential)))(jnp.zeros(4))
+    third = np.einsum("abc,ai,bj,ck->ijk", third, ROOT, ROOT, ROOT)
+    (shear, *_) = coordinates_of(posterior).maps
+    below = np.array([[[i > max(j, k) for k in range(4)] for j in range(4)] for i in range(4)])
+    np.testing.assert_allclose(shear.third, np.where(below, third, 0.0)[shear.index], atol=0.05)
+    in_w = jax.jit(jax.jacfwd(jax.hessian(lambda w: posterior.potential(jnp.asarray(ROOT) @ shear(w)[0]))))
+    assert np.abs(np.where(below, in_w(jnp.zeros(4)), 0.0)).max() < 0.05 < 0.2 * np.abs(third).max()
+
+
+def test_a_valley_that_only_changes_its_width_is_followed():
+    posterior = Banana(c=FLAT, e=FLAT)
     coordinates = coordinates_of(posterior)
-    assert coordinates.loose == (1,)
-    np.testing.assert_allclose(in_coordinates(posterior, coordinates, POINTS), in_y(posterior, POINTS), atol=0.1)
+    (valley,) = coordinates.maps
+    assert isinstance(valley, Valley) and np.abs(valley.floor).max() < 1e-10
+    np.testing.assert_allclose(in_coordinates(posterior, coordinates), NORMAL, atol=1e-3)
+
+
+def test_a_normal_beside_the_optimum_is_found(banana):
+    """Where a valley becomes narrower by exp(-a t), the density along it is a normal shifted by -sum a."""
+    posterior, coordinates = banana
+    valley = coordinates.maps[1]
+    np.testing.assert_allclose(valley.nodes[:-1] - distances(valley), posterior.a.sum(), atol=1e-4)
 
 
 def test_the_floor_is_the_one_of_the_density(banana):
-    _, coordinates = banana
+    posterior, coordinates = banana
     for t in (-2.0, 0.4, 2.9):
-        floor, _ = coordinates.valley.at(t)
-        np.testing.assert_allclose(floor, [0.0, 1.2 * t**2, -0.8 * t**2, 0.5 * t**2], atol=1e-10)
+        z, _ = coordinates.to_z(jnp.zeros(4).at[0].set(t + posterior.a.sum()))
+        np.testing.assert_allclose(z, [t, *posterior.floor(t)], atol=1e-3)
 
 
 def test_the_density_becomes_a_standard_normal(banana):
     posterior, coordinates = banana
-    found = in_coordinates(posterior, coordinates, POINTS)
-    np.testing.assert_allclose(found, in_y(posterior, POINTS), atol=1e-9)
-    plain = in_coordinates(posterior, whitened(LAPLACE), POINTS)
-    assert np.median(np.abs(plain - in_y(posterior, POINTS))) > 2.0
+    np.testing.assert_allclose(in_coordinates(posterior, coordinates), NORMAL, atol=1e-3)
+    assert np.median(np.abs(in_coordinates(posterior, whitened(LAPLACE)) - NORMAL)) > 2.0
 
 
 def test_log_volume_is_that_of_the_map(banana):
@@ -135,16 +161,17 @@ def test_log_volume_is_that_of_the_map(banana):
 def test_beyond_its_last_node_the_valley_goes_straight_on(banana, side):
     """The map stays smooth, so that samplers pass: value and slope agree on both sides of the last node."""
     _, coordinates = banana
-    edge = jnp.array([side * NODES[-1], 0.3, -0.2, 0.1])
+    last = coordinates.maps[1].nodes[int(side > 0) * -1]
+    edge = jnp.array([last, 0.3, -0.2, 0.1])
     inner, outer = edge.at[0].multiply(1 - 1e-9), edge.at[0].multiply(1 + 1e-9)
     np.testing.assert_allclose(coordinates.to_x(outer), coordinates.to_x(inner), atol=1e-7)
-    far = [np.asarray(coordinates.valley.at(side * (NODES[-1] + step))[0]) for step in (0.0, 1.0, 2.0)]
+    far = [np.asarray(coordinates.maps[1](edge.at[0].add(side * step))[0]) for step in (0.0, 1.0, 2.0)]
     np.testing.assert_allclose(far[2] - far[1], far[1] - far[0], atol=1e-10)
 
 
 def test_a_gaussian_is_only_whitened():
     coordinates = coordinates_of(GAUSSIAN)
-    assert coordinates.valley is None and coordinates.bend is None
+    assert coordinates.maps == ()
     y = POINTS[0]
     np.testing.assert_allclose(coordinates.to_x(y), ROOT @ y, rtol=1e-12)
     assert float(coordinates.to_z(y)[1]) == 0.0
@@ -153,22 +180,21 @@ def test_a_gaussian_is_only_whitened():
 def test_a_valley_is_followed_as_far_as_the_model_allows():
     posterior = Banana(wall=2.0)
     coordinates = coordinates_of(posterior)
-    assert list(coordinates.valley.nodes) == [-1.5, -0.75, 0.0, 0.75, 1.5]
+    np.testing.assert_allclose(distances(coordinates.maps[1]), [-1.5, -0.75, 0.0, 0.75])
     y = np.array([1.2, 0.5, -0.3, 0.8])
-    assert in_coordinates(posterior, coordinates, y) == pytest.approx(in_y(posterior, y), abs=1e-9)
+    assert in_coordinates(posterior, coordinates, y) == pytest.approx(0.5 * y @ y, abs=1e-3)
 
 
 def test_a_valley_is_found_from_where_the_curvature_across_is_negative():
-    """Half a standard deviation off its floor, where a side branch of the steepest direction makes it so."""
-    c = (1.2, -0.8, -3.0)
-    posterior = Banana(c=c, d=0.9)
-    level = ROOT @ np.array([0.5, 0.0, 0.0, 0.0])
+    """Off its floor, where a side branch of the steepest direction makes it so."""
+    posterior = Banana(c=FLAT, d=0.9, e=(0.0, 0.0, -4.0))
+    level = ROOT @ np.array([NODES[0], 0.0, 0.0, 0.0])
     curvature = ROOT.T @ np.asarray(posterior.value_grad_hess(level).hessian) @ ROOT
     assert np.linalg.eigvalsh(curvature[1:, 1:])[0] < 0.0
-    coordinates = coordinates_of(posterior)
-    assert len(coordinates.valley.nodes) == 2 * len(NODES) + 1
-    for t in (-2.0, 0.4, 2.9):
-        np.testing.assert_allclose(coordinates.valley.at(t)[0], [0.0, *(np.array(c) * t**2)], atol=1e-2)
+    valley = coordinates_of(posterior).maps[1]
+    assert len(valley.nodes) == 2 * len(NODES) + 1
+    t = distances(valley)
+    np.testing.assert_allclose(valley.floor[3, :, 3], -4.0 * t**3, atol=0.01)
 
 
 def test_a_direction_without_steady_states_is_left_alone():
@@ -177,11 +203,11 @@ def test_a_direction_without_steady_states_is_left_alone():
     def nowhere(x, guess=None):
         raise ConvergenceError("no steady state")
 
-    posterior.value_grad = nowhere
-    assert coordinates_of(posterior).valley is None
+    at_optimum, posterior.value_grad_hess = posterior.value_grad_hess(LAPLACE.x), nowhere
+    assert straightened(posterior, LAPLACE, at_optimum).maps == ()
 
 
-@pytest.mark.parametrize("posterior", [Banana(), Banana(d=0.3), GAUSSIAN])
+@pytest.mark.parametrize("posterior", [Banana(), PARABOLA, GAUSSIAN])
 def test_saved_coordinates_are_the_same_to_the_last_bit(posterior, tmp_path):
     coordinates = coordinates_of(posterior)
     to_dataset(coordinates).to_netcdf(tmp_path / "coordinates.nc")

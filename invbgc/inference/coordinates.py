@@ -1,17 +1,20 @@
-"""Coordinates in which a posterior is close to a standard normal: whitened by its Gaussian, its valleys straightened.
+"""Coordinates in which a posterior is close to a standard normal: whitened by its Gaussian, then straightened.
 
-Whitening, x = x_hat + R z with R R^T the covariance, makes the posterior round to second order. Where the data leave a
-direction loose, the others' best values bend along it by more than their own standard deviations, and the width of the
-valley changes: samplers then take small steps, and importance weights degenerate. The most bent direction, t = z_i, is
-followed along the valley's floor f(t), where the gradient across vanishes, with the curvature across, H(t) = C C^T:
+Whitening, x = x_hat + R z with R R^T the covariance, makes the posterior round to second order. What the data know best
+is a curved function of the parameters, and where they know it to a thousandth, its curvature is many standard
+deviations: samplers take small steps along its level sets, and importance weights degenerate. Two kinds of maps
+straighten them, one after the other; `invbgc.inference.straighten` finds them:
 
-    z = f(t) + C(t)^-T w,    ln|dz/dw| = -sum ln C_jj(t),
+* a shear z_i = w_i - 1/2 sum_jk T_ijk w_j w_k over j, k < i, directions sorted from the loosest to the sharpest, with
+  the third derivatives T of -ln p: it takes these terms of third order out of -ln p, and its Jacobian is one;
+* a valley along a loose direction, followed on its floor f(t), where the gradient across vanishes, with the curvature
+  across, H(t) = C C^T: a Gaussian for all others given t, as in nested Laplace approximations (Rue et al. 2009). Their
+  integral is the density of t, exp(-U(f(t)))/|C(t)|, to which q takes a standard normal:
 
-a Gaussian for the others given t, as in nested Laplace approximations (Rue et al. 2009). Along further directions j
-that bend less, w = y + a_j y_j^2 + b_j y_j^3 with a Jacobian of one; where none bends, w = y.
+      z = f(t) + C(t)^-T w,    t = q(w_i),    ln|dz/dw| = ln q'(w_i) - sum ln C_jj(t).
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,71 +22,66 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from scipy.interpolate import CubicSpline
 
-from invbgc.errors import ConvergenceError
 from invbgc.inference.laplace import Laplace
-from invbgc.inference.posterior import Evaluation, Posterior
 
-NODES = (0.75, 1.5, 2.25, 3.0)
-"""Distances t on either side, in standard deviations, at which a valley is followed."""
 
-PROBE = 1.0
-"""Distance at which a direction is looked at first."""
+@dataclass(frozen=True, eq=False)
+class Shear:
+    """Level sets of what is known best, made flat.
 
-BENT = 0.1
-"""Slope across at the probe, in standard deviations, from which a direction counts as bent."""
+    Attributes:
+        index: [m] the sheared directions i.
+        third: T [m, p, p], third derivatives of -ln p by z_i, z_j and z_k; zero unless j, k < i.
+    """
 
-MOST = 3
-"""Further directions whose bend is taken out at most."""
+    index: np.ndarray
+    third: np.ndarray
 
-LOOSEST = 6
-"""Directions that are looked at, the loosest ones."""
-
-NEWTON_STEPS = 6
-"""Steps across, at most, from a foreseen floor to the floor."""
-
-CLOSEST = 0.2
-"""Distance along a valley within which no point between is tried where the next one is not found."""
-
-ON_FLOOR = 0.05
-"""Length of a step across, in standard deviations, that ends on the floor."""
-
-FLATTEST = 0.2
-"""Curvature across below which steps are no longer; at the optimum it is 1 in all directions."""
+    def __call__(self, w):
+        """Z [p] of one w [p], and ln|dz/dw| = 0; traceable by JAX."""
+        return w.at[jnp.asarray(self.index)].add(-0.5 * jnp.einsum("ijk,j,k->i", self.third, w, w)), jnp.zeros(())
 
 
 @dataclass(frozen=True, eq=False)
 class Valley:
-    """A bent direction, followed.
+    """A bent direction, followed; everything is a cubic spline in s = w_i.
 
     Attributes:
-        index: i of its whitened coordinate.
-        nodes: [m] t, increasing, 0 among them.
-        floor: cubic coefficients [4, m - 1, p] of f(t); zero at i.
-        factor: cubic coefficients [4, m - 1, p, p] of C(t), lower triangular, with logarithms on its diagonal; row and
-            column i are those of the unit matrix.
+        index: i.
+        nodes: [m] s, increasing.
+        along: [4, m - 1] coefficients of q(s).
+        floor: [4, m - 1, p] those of f(q(s)); zero at i.
+        factor: [4, m - 1, p, p] those of C(q(s)), lower triangular, with logarithms on its diagonal; row and column i
+            are those of the unit matrix.
     """
 
     index: int
     nodes: np.ndarray
+    along: np.ndarray
     floor: np.ndarray
     factor: np.ndarray
 
-    def at(self, t):
-        """Floor [p] and factor [p, p] with logarithms on its diagonal; straight on beyond the last nodes."""
-        inside = jnp.clip(t, self.nodes[0], self.nodes[-1])
-        k = jnp.clip(jnp.searchsorted(jnp.asarray(self.nodes), inside) - 1, 0, len(self.nodes) - 2)
-        d = inside - jnp.asarray(self.nodes)[k]
-        f, c = jnp.asarray(self.floor)[:, k], jnp.asarray(self.factor)[:, k]
-        slope = (3.0 * f[0] * d + 2.0 * f[1]) * d + f[2]
-        return ((f[0] * d + f[1]) * d + f[2]) * d + f[3] + slope * (t - inside), ((c[0] * d + c[1]) * d + c[2]) * d + c[
-            3
-        ]
+    def __call__(self, w):
+        """Z [p] of one w [p], and ln|dz/dw|; straight on beyond the last nodes; traceable by JAX."""
+        i, nodes = self.index, jnp.asarray(self.nodes)
+        inside = jnp.clip(w[i], nodes[0], nodes[-1])
+        k = jnp.clip(jnp.searchsorted(nodes, inside) - 1, 0, len(self.nodes) - 2)
+        d, beyond = inside - nodes[k], w[i] - inside
+        t, stretch = _cubic(jnp.asarray(self.along)[:, k], d)
+        floor, slope = _cubic(jnp.asarray(self.floor)[:, k], d)
+        factor, _ = _cubic(jnp.asarray(self.factor)[:, k], d)
+        logs = jnp.diagonal(factor)
+        lower = jnp.tril(factor, -1) + jnp.diag(jnp.exp(logs))
+        across = jax.scipy.linalg.solve_triangular(lower.T, w.at[i].set(0.0), lower=False)
+        z = floor + slope * beyond + across
+        return z.at[i].set(t + stretch * beyond), jnp.log(stretch) - jnp.sum(logs)
 
 
 def _cubic(coefficients, d):
-    return ((coefficients[0] * d + coefficients[1]) * d + coefficients[2]) * d + coefficients[3]
+    """Value and slope of a cubic at d."""
+    a, b, c, value = coefficients
+    return ((a * d + b) * d + c) * d + value, (3.0 * a * d + 2.0 * b) * d + c
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,32 +90,21 @@ class Coordinates:
 
     Attributes:
         centre: [p] optimum.
-        root: R [p, p].
-        valley: the loosest bent direction.
-        loose: [k] further bent directions j.
-        bend: [k, 2, p] coefficients a and b of each.
+        root: R [p, p], the loosest direction first.
+        maps: from w to z, each in the coordinates that the ones before it have made.
     """
 
     centre: np.ndarray
     root: np.ndarray
-    valley: Valley | None = None
-    loose: tuple[int, ...] = ()
-    bend: np.ndarray | None = None
+    maps: tuple[Shear | Valley, ...] = ()
 
     def to_z(self, y):
         """Z [p] of one point y [p], and ln|dz/dy|; traceable by JAX."""
-        w = jnp.asarray(y)
-        if self.bend is not None:
-            t = jnp.clip(w[jnp.array(self.loose)], -NODES[-1], NODES[-1])
-            w = w + jnp.einsum("k,kp->p", t**2, self.bend[:, 0]) + jnp.einsum("k,kp->p", t**3, self.bend[:, 1])
-        if self.valley is None:
-            return w, jnp.zeros(())
-        i = self.valley.index
-        floor, factor = self.valley.at(w[i])
-        logs = jnp.diagonal(factor)
-        lower = jnp.tril(factor, -1) + jnp.diag(jnp.exp(logs))
-        across = jax.scipy.linalg.solve_triangular(lower.T, w.at[i].set(0.0), lower=False)
-        return (floor + across).at[i].set(w[i]), -jnp.sum(logs)
+        z, volume = jnp.asarray(y), jnp.zeros(())
+        for one in reversed(self.maps):
+            z, part = one(z)
+            volume = volume + part
+        return z, volume
 
     def to_x(self, y):
         """X of one point y [p], traceable by JAX."""
@@ -135,156 +122,25 @@ def whitened(laplace: Laplace) -> Coordinates:
     return Coordinates(np.asarray(laplace.x), laplace.root)
 
 
-def straightened(
-    posterior: Posterior, laplace: Laplace, optimum: Evaluation, progress: Callable[[str], Any] = lambda line: None
-) -> Coordinates:
-    """Coordinates that straighten the valleys of a posterior.
-
-    Args:
-        posterior: whose f is -ln p.
-        laplace: its Gaussian approximation, every direction informed.
-        optimum: the posterior at its optimum, with sensitivities.
-        progress: receives a line of text per valley.
-
-    Returns:
-        The coordinates; plain whitening where nothing bends.
-    """
-    plain = whitened(laplace)
-    finder = _Finder(posterior, plain, optimum)
-    bends = {}
-    for i in range(min(LOOSEST, finder.size)):
-        found = finder.bend(i)
-        if found is not None and np.abs(found[0]).max() > BENT:
-            bends[i] = found
-    if not bends:
-        return plain
-    worst = max(bends, key=lambda i: float(np.abs(bends[i][0]).max()))
-    progress(f"the valley along [{laplace.direction_names[worst]}] is bent; following its floor")
-    valley = finder.follow(worst, bends[worst])
-    if valley is None:
-        progress("its floor is not found; it stays as it is, and draws will say how much that matters")
-    # What a direction does to the worst one is the valley's change of width, which its factor takes care of.
-    size = {i: float(np.abs(np.delete(found[0], worst)).max()) for i, found in bends.items() if i != worst}
-    others = sorted((i for i in size if size[i] > BENT), key=lambda i: -size[i])[:MOST]
-    bend = np.array([bends[i] for i in others]) if others else None
-    if bend is not None:
-        bend[:, :, [worst, *others]] = 0.0
-        progress(f"straightened as well: {', '.join(f'[{laplace.direction_names[i]}]' for i in others)}")
-    return Coordinates(plain.centre, plain.root, valley, tuple(others), bend)
-
-
-class _Finder:
-    """Slopes and curvatures of a posterior in whitened coordinates."""
-
-    def __init__(self, posterior: Posterior, plain: Coordinates, optimum: Evaluation):
-        self._posterior, self._plain, self._optimum = posterior, plain, optimum
-        self.size = plain.root.shape[1]
-
-    def _at(self, z: np.ndarray, curved: bool) -> tuple[np.ndarray, np.ndarray | None] | None:
-        """Gradient, and Hessian if asked for, by z; None where there is no steady state within the model's limits."""
-        x, root = self._plain.centre + self._plain.root @ z, self._plain.root
-        if self._posterior.admissible(x) is not None:
-            return None
-        try:
-            if not curved:
-                return root.T @ np.asarray(self._posterior.value_grad(x, self._optimum).gradient), None
-            found = self._posterior.value_grad_hess(x, self._optimum)
-            return root.T @ np.asarray(found.gradient), root.T @ np.asarray(found.hessian) @ root
-        except ConvergenceError:
-            return None
-
-    def bend(self, i: int) -> np.ndarray | None:
-        """Coefficients [2, p] of t^2 and t^3 of the floor along direction i, from one point on either side."""
-        slopes = []
-        for t in (-PROBE, PROBE):
-            z = np.zeros(self.size)
-            z[i] = t
-            found = self._at(z, False)
-            if found is None:
-                return None
-            slope = found[0].copy()
-            slope[i] = 0.0
-            slopes.append(-slope)
-        return np.array([0.5 * (slopes[0] + slopes[1]) / PROBE**2, 0.5 * (slopes[1] - slopes[0]) / PROBE**3])
-
-    def follow(self, i: int, bend: np.ndarray) -> Valley | None:
-        """The floor along direction i and the curvature across, from the optimum outwards on both sides."""
-        across = np.arange(self.size) != i
-        found: dict[float, tuple[np.ndarray, np.ndarray]] = {0.0: (np.zeros(self.size), np.eye(self.size))}
-        for sign in (-1.0, 1.0):
-            last, floor = 0.0, np.zeros(self.size)
-            for t in (sign * node for node in NODES):
-                point = self._reach(i, t, last, floor, bend, across)
-                if point is None:
-                    break
-                found[t], last, floor = point, t, point[0]
-        if len(found) < 3:
-            return None
-        nodes = np.array(sorted(found))
-        floors = np.array([found[t][0] for t in nodes])
-        factors = np.array([found[t][1] for t in nodes])
-        diagonal = np.arange(self.size)
-        factors[:, diagonal, diagonal] = np.log(factors[:, diagonal, diagonal])
-        return Valley(i, nodes, CubicSpline(nodes, floors).c, CubicSpline(nodes, factors).c)
-
-    def _reach(
-        self, i: int, t: float, last: float, floor: np.ndarray, bend: np.ndarray, across: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Floor and factor at t from the floor at the point before; by points between where that is too far."""
-        # Level at the optimum: near a parabola.
-        foreseen = bend[0] * t**2 + bend[1] * t**3 if last == 0.0 else floor * (t / last) ** 2
-        point = self._on_floor(i, t, foreseen, across)
-        if point is None and abs(t - last) > CLOSEST:
-            between = 0.5 * (t + last)
-            found = self._reach(i, between, last, floor, bend, across)
-            return None if found is None else self._reach(i, t, between, found[0], bend, across)
-        return point
-
-    def _on_floor(
-        self, i: int, t: float, floor: np.ndarray, across: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Floor [p] and factor [p, p] at t, by Newton steps across from a foreseen floor; None where there is none."""
-        factor = np.eye(self.size)
-        for step in range(NEWTON_STEPS):
-            z = floor.copy()
-            z[i] = t
-            point = self._at(z, True)
-            if point is None or point[1] is None:
-                return None
-            slope, curvature = point[0][across], point[1][np.ix_(across, across)]
-            # Off the floor of a bent valley the curvature may be negative: a step goes downhill all the same.
-            values, vectors = np.linalg.eigh(curvature)
-            length = np.maximum(np.abs(values), FLATTEST)
-            change = -(vectors @ (vectors.T @ slope / length))
-            floor = floor.copy()
-            floor[across] += change
-            if step > 0 and values[0] > 0.0 and np.sqrt(change @ curvature @ change) < ON_FLOOR:
-                factor[np.ix_(across, across)] = np.linalg.cholesky(curvature)
-                return floor, factor
-        return None
+MAPS: Mapping[str, type[Shear | Valley]] = {"shear": Shear, "valley": Valley}
+"""Maps by their names in files."""
 
 
 def to_dataset(coordinates: Coordinates) -> xr.Dataset:
     """Coordinates as a dataset, from which `from_dataset` makes the same again."""
     data: dict[str, Any] = {"centre": ("x", coordinates.centre), "root": (("x", "z"), coordinates.root)}
-    valley = coordinates.valley
-    if valley is not None:
-        data |= {
-            "valley": ((), valley.index),
-            "node": ("nodes", valley.nodes),
-            "floor": (("power", "interval", "z"), valley.floor),
-            "factor": (("power", "interval", "z", "z_2"), valley.factor),
-        }
-    if coordinates.bend is not None:
-        data |= {"loose": ("bent", list(coordinates.loose)), "bend": (("bent", "term", "z"), coordinates.bend)}
-    return xr.Dataset(data)
+    for k, one in enumerate(coordinates.maps):
+        for name, value in vars(one).items():
+            data[f"map_{k}_{name}"] = ([f"map_{k}_{name}_{axis}" for axis in range(np.ndim(value))], value)
+    kinds = {kind: name for name, kind in MAPS.items()}
+    return xr.Dataset(data, attrs={"maps": " ".join(kinds[type(one)] for one in coordinates.maps)})
 
 
 def from_dataset(data: xr.Dataset) -> Coordinates:
     """Coordinates that `to_dataset` has written."""
-    valley, bend, loose = None, None, ()
-    if "valley" in data:
-        valley = Valley(int(data["valley"]), data["node"].values, data["floor"].values, data["factor"].values)
-    if "bend" in data:
-        bend, loose = data["bend"].values, tuple(int(i) for i in data["loose"].values)
-    return Coordinates(data["centre"].values, data["root"].values, valley, loose, bend)
+    maps = []
+    for k, name in enumerate(data.attrs["maps"].split()):
+        kind = MAPS[name]
+        values: dict[str, Any] = {field: data[f"map_{k}_{field}"].values for field in kind.__dataclass_fields__}
+        maps.append(kind(**{field: value if value.ndim else value.item() for field, value in values.items()}))
+    return Coordinates(data["centre"].values, data["root"].values, tuple(maps))
