@@ -198,7 +198,7 @@ class SampleSection(Section):
     )
     chains: int = Field(default=4, ge=1, description="Chains, each in a process of its own where there are workers.")
     warmup: int = Field(default=40, ge=1, description="Draws of a chain in which its step is adapted, not kept.")
-    draws: int = Field(default=350, ge=1, description="Draws of a chain that are kept; more may be asked for later.")
+    draws: int = Field(default=400, ge=1, description="Draws of a chain that are kept; more may be asked for later.")
     chunk: int = Field(default=10, ge=1, description="Draws between checkpoints.")
     importance: int = Field(
         default=400, ge=50, description="Draws of the Gaussian that are weighted by the posterior, to judge it."

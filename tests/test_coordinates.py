@@ -95,7 +95,8 @@ def test_the_curved_directions_and_the_valley_are_found():
     assert isinstance(shear, Shear) and list(shear.index) == [1, 2, 3]
     assert isinstance(valley, Valley) and valley.index == 0
     np.testing.assert_allclose(distances(valley), sorted([0.0, *NODES, *(-t for t in NODES)])[:-1])
-    assert len(lines) == 2 and "[w] by 2" in lines[0] and "[t] is bent" in lines[1]
+    assert "[w] by 2" in lines[1] and "[t] is bent" in lines[2]
+    assert len(lines) == 3 + 2 * len(NODES) and lines[-1] == "its floor at +3.00 standard deviations"
 
 
 def test_level_sets_that_are_parabolas_need_a_shear_alone():

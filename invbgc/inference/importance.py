@@ -27,8 +27,8 @@ from invbgc.inference.posterior import Evaluation, Posterior
 GOOD_K = 0.7
 """Shape of the weights' tail above which weighted means are not reliable (Vehtari et al. 2024)."""
 
-EQUAL = 1e-9
-"""Range of log weights below which the Gaussian is the posterior, and no tail is left to be fitted."""
+EQUAL = 0.1
+"""Range of log weights below which no tail is left to be fitted: its shape would be that of numerical noise."""
 
 REFERENCE = 100_000
 """Draws of the Gaussian, which cost no model, from which its own moments are known."""

@@ -11,9 +11,9 @@ warm-up adapts a step size only. Three kernels leave exp(-U) invariant:
       min(1, w(x') / w(x)),    w = exp(-U(x) + |y|^2/2) |dx/dy|,
 
   so that a draw costs one steady state and no gradient. Warm-up chooses rho.
-* ``"both"``: a draw of NUTS, then a draw of the quadratic model (rho = 0) for the model to judge. NUTS finds its way
-  where the quadratic model fails; where it does not, the second step takes the chain to another energy at once, which
-  NUTS alone changes slowly.
+* ``"both"``: in turn a draw of NUTS and three of the quadratic model (rho = 0) for the model to judge. NUTS finds its
+  way where the quadratic model fails; where it does not, a judged draw is an independent one for one gradient, at
+  another energy at once, which NUTS alone changes slowly. Warm-up is NUTS alone.
 
 A chain depends on its last checkpoint alone: factors are dropped at every chunk, and states start from what the
 sensitivities at the optimum foresee.
@@ -44,13 +44,18 @@ steps at 0.5 to 0.65 give twice the effective draws per gradient of those of sev
 START_STEP = 1.0
 """First step of NUTS in 21 dimensions; it goes as the fourth root of their number."""
 
+JUMPS = 3
+"""Judged draws after each of NUTS. Where three in four are taken, three give half as many effective squares again for a
+gradient as one does; where half are, as many."""
+
 MAX_DEPTH = 8
 """Doublings of a NUTS trajectory at most."""
 
 STATISTICS = (
     "lp", "acceptance_rate", "step_size", "n_steps", "tree_depth", "energy", "diverging", "surrogate_acceptance"
 )  # fmt: skip
-"""What is kept of every draw, by the names that ArviZ knows."""
+"""What is kept of every draw, by the names that ArviZ knows. A judged draw has its probability as acceptance, one step
+and no energy; surrogate_acceptance is NaN for draws of NUTS."""
 
 _log = logging.getLogger("invbgc")
 
@@ -211,18 +216,20 @@ def sample_chain(
 
 def _line(chain: int, done: int, options: SamplerOptions, table: np.ndarray, costs: np.ndarray, left: float) -> str:
     part = table[options.warmup :] if done > options.warmup else table
-    mean = dict(zip(STATISTICS, part[:, -len(STATISTICS) :].mean(axis=0), strict=True))
-    diverged = round(mean["diverging"] * len(part))
+    found = dict(zip(STATISTICS, part[:, -len(STATISTICS) :].T, strict=True))
+    judged = np.isfinite(found["surrogate_acceptance"])
+    own = ~judged | np.all(judged)  # of the kernel that adapts
     phase = f"warm-up {done}/{options.warmup}" if done <= options.warmup else (
         f"draw {done - options.warmup}/{options.draws}"
     )  # fmt: skip
-    ahead = options.warmup + options.draws - done
-    solves = round(ahead * (mean["n_steps"] + (options.kernel == "both")))
-    steps = f"  tree depth {mean['tree_depth']:.1f}" if options.kernel != "delayed" else ""
-    steps += f"  jumps taken {mean['surrogate_acceptance']:.2f}" if options.kernel == "both" else ""
+    solves = round((options.warmup + options.draws - done) * found["n_steps"].mean())
+    steps = f"  tree depth {found['tree_depth'][own].mean():.1f}" if options.kernel != "delayed" else ""
+    if options.kernel == "both" and np.any(judged):
+        steps += f"  jumps taken {found['surrogate_acceptance'][judged].mean():.2f}"
     return (
-        f"chain {chain}  {phase}  acceptance {mean['acceptance_rate']:.2f}{steps}  step {mean['step_size']:.2f}  "
-        f"divergences {diverged}  model solves {int(costs.sum())}, about {solves} ({left / 60:.1f} min) left"
+        f"chain {chain}  {phase}  acceptance {found['acceptance_rate'][own].mean():.2f}{steps}  "
+        f"step {found['step_size'].mean():.2f}  divergences {int(found['diverging'].sum())}  "
+        f"model solves {int(costs.sum())}, about {solves} ({left / 60:.1f} min) left"
     )
 
 
@@ -256,21 +263,22 @@ class _Nuts:
         warm = i < self._warmup
         # Robbins and Monro; what is kept is the mean over the second half of warm-up.
         used = float(np.exp(ln_step if warm or count == 0 else total / count))
-        nuts = state["nuts"]
-        nuts = nuts._replace(adapt_state=nuts.adapt_state._replace(step_size=jnp.asarray(used)))
-        nuts = jax.block_until_ready(self._sample(nuts))
+        if self._surrogate and not warm and (i - self._warmup) % (JUMPS + 1) != 0:
+            nuts, key, probability = self._jump(state["nuts"], state["key"])
+            steps, statistics = 1, [probability, used, 1, 1, np.nan, False, probability]
+        else:
+            nuts, key = state["nuts"], state["key"]
+            nuts = nuts._replace(adapt_state=nuts.adapt_state._replace(step_size=jnp.asarray(used)))
+            nuts = jax.block_until_ready(self._sample(nuts))
+            steps = int(nuts.num_steps)
+            depth = np.ceil(np.log2(steps + 1))
+            statistics = [nuts.accept_prob, used, steps, depth, nuts.energy, nuts.diverging, np.nan]
         if warm:
             ln_step += (float(nuts.accept_prob) - TARGET_ACCEPTANCE["nuts"]) / (i + 1.0) ** 0.6
             if i >= self._warmup // 2:
                 total, count = total + ln_step, count + 1.0
-        steps = int(nuts.num_steps)
-        statistics = [nuts.accept_prob, used, steps, np.ceil(np.log2(steps + 1)), nuts.energy, nuts.diverging]
-        key, probability = state["key"], np.nan
-        if self._surrogate:
-            nuts, key, probability = self._jump(nuts, key)
-            steps += 1
         state = {"nuts": nuts, "adapted": np.array([ln_step, total, count, i + 1.0]), "key": np.asarray(key)}
-        row = np.array([-nuts.potential_energy, *statistics, probability], dtype=float)
+        row = np.array([-nuts.potential_energy, *statistics], dtype=float)
         return state, nuts.z, row, np.array([steps, 0])
 
     def _jump(self, nuts, key):

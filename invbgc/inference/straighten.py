@@ -74,6 +74,7 @@ def straightened(
     """
     found = whitened(laplace)
     names = laplace.direction_names
+    progress("Hessians beside the optimum say how the posterior bends")
     shear = _Finder(posterior, found, optimum).shear()
     if shear is not None:
         largest = np.abs(shear.third).max(axis=(1, 2))
@@ -89,7 +90,7 @@ def straightened(
         if bends[worst] < BENT:
             break
         progress(f"the valley along [{names[worst]}] is bent by {bends[worst]:.2g}; following its floor")
-        valley = finder.follow(worst)
+        valley = finder.follow(worst, progress)
         if valley is None:
             progress("its floor is not found; it stays as it is, and draws will say how much that matters")
             break
@@ -172,7 +173,7 @@ class _Finder:
             worst = max(worst, np.abs(point[1][across]).max(initial=0.0), np.abs(change).max(initial=0.0))
         return worst
 
-    def follow(self, i: int) -> Valley | None:
+    def follow(self, i: int, progress: Callable[[str], Any]) -> Valley | None:
         """The floor along direction i and the curvature across, from the optimum outwards on both sides."""
         start = self._on_floor(i, 0.0, np.zeros(self.size))
         if start is None:
@@ -185,6 +186,7 @@ class _Finder:
                 if not way:
                     break
                 found.append(way[-1])
+                progress(f"its floor at {t:+.2f} standard deviations")
         if len(found) < 3:
             return None
         found.sort(key=lambda point: point.t)
