@@ -129,6 +129,15 @@ def test_a_valley_that_only_changes_its_width_is_followed():
     np.testing.assert_allclose(in_coordinates(posterior, coordinates), NORMAL, atol=1e-3)
 
 
+def test_a_density_far_from_a_normal_gives_a_smooth_map_all_the_same():
+    """A valley that becomes narrower by exp(-6 t): its mass lies 6 deviations away, and its last nodes are not used."""
+    posterior = Banana(c=FLAT, e=FLAT, a=(2.0, 2.0, 2.0))
+    coordinates = coordinates_of(posterior)
+    valley = coordinates.maps[0]
+    assert np.all(np.diff(valley.nodes) > 0.0) and np.abs(valley.nodes).max() < 5.0
+    assert np.all(np.isfinite(in_coordinates(posterior, coordinates)))
+
+
 def test_a_normal_beside_the_optimum_is_found(banana):
     """Where a valley becomes narrower by exp(-a t), the density along it is a normal shifted by -sum a."""
     posterior, coordinates = banana

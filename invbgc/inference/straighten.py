@@ -48,6 +48,9 @@ CLOSEST = 0.2
 NEWTON_STEPS = 6
 """Steps across, at most, from a foreseen floor to the floor."""
 
+FARTHEST = 5.0
+"""Distance s of a node beyond which it is left out, as no draw comes there."""
+
 ENDS = 8.0
 """Distance t at which the density along a valley is taken to have ended."""
 
@@ -192,7 +195,11 @@ class _Finder:
         found.sort(key=lambda point: point.t)
         t, floors, _, factors, density = (np.array(part) for part in zip(*found, strict=True))
         s = _normal_scores(t, density)
-        return Valley(i, s, CubicSpline(s, t).c, CubicSpline(s, floors).c, CubicSpline(s, factors).c)
+        used = np.abs(s) < FARTHEST
+        if np.count_nonzero(used) < 3:
+            return None
+        parts = (CubicSpline(s[used], part[used]).c for part in (t, floors, factors))
+        return Valley(i, s[used], *parts)
 
     def _reach(self, i: int, t: float, way: list[_Floor]) -> list[_Floor]:
         """The points so far and the floor at t, by points between where that is too far; none where there is none."""
@@ -235,7 +242,10 @@ def _normal_scores(t: np.ndarray, density: np.ndarray) -> np.ndarray:
     excess = CubicSpline(t, density - density.max() + 0.5 * t**2)  # over a normal one's, straight on beyond the nodes
     fine = np.linspace(-ENDS, ENDS, 4801)
     inside = np.clip(fine, t[0], t[-1])
-    mass = np.exp(excess(inside) + excess(inside, 1) * (fine - inside) - 0.5 * fine**2)
+    slope = np.clip(
+        excess(inside, 1), -1.0, 1.0
+    )  # where the density has not fallen at the last node, it ends all the same
+    mass = np.exp(excess(inside) + slope * (fine - inside) - 0.5 * fine**2)
     left, right = (cumulative_trapezoid(part, fine, initial=0.0) for part in (mass, mass[::-1]))
     below, above = left / left[-1], right[::-1] / right[-1]
     return np.interp(t, fine, np.where(below < 0.5, norm.ppf(below), norm.isf(above)))
