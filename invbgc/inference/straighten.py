@@ -33,7 +33,7 @@ LOOSEST = 6
 PROBE = 1.0
 """Distance at which a direction is looked at."""
 
-BENT = 0.1
+BENT = 0.05
 """Third derivative, or slope or change of curvature at the probe, from which a direction counts as bent."""
 
 MOST = 3
