@@ -95,8 +95,8 @@ def test_the_curved_directions_and_the_valley_are_found():
     assert isinstance(shear, Shear) and list(shear.index) == [1, 2, 3]
     assert isinstance(valley, Valley) and valley.index == 0
     np.testing.assert_allclose(distances(valley), sorted([0.0, *NODES, *(-t for t in NODES)])[:-1])
-    assert "[w] by 2" in lines[1] and "[t] is bent" in lines[2]
-    assert len(lines) == 3 + 2 * len(NODES) and lines[-1] == "its floor at +3.00 standard deviations"
+    assert "[u] by 4.8" in lines[1] and "[w] by 2" in lines[3] and "[t] is bent" in lines[4]
+    assert len(lines) == 5 + 2 * len(NODES) and lines[-1] == "its floor at +3.00 standard deviations"
 
 
 def test_level_sets_that_are_parabolas_need_a_shear_alone():
@@ -214,7 +214,10 @@ def test_a_direction_without_steady_states_is_left_alone():
         raise ConvergenceError("no steady state")
 
     at_optimum, posterior.value_grad_hess = posterior.value_grad_hess(LAPLACE.x), nowhere
-    assert straightened(posterior, LAPLACE, at_optimum).maps == ()
+    lines = []
+    assert straightened(posterior, LAPLACE, at_optimum, lines.append).maps == ()
+    assert sum("its level sets stay curved" in line for line in lines) == 4
+    assert sum("it is not straightened" in line for line in lines) == 4
 
 
 @pytest.mark.parametrize("posterior", [Banana(), PARABOLA, GAUSSIAN])

@@ -54,6 +54,17 @@ def test_a_gaussian_that_is_too_narrow_is_found_out():
     assert narrow.k_hat > 0.7 and not narrow.reliable
 
 
+def test_weights_that_hardly_differ_are_used_as_they_are():
+    """A tilt by a hundredth: no tail to be fitted, and the mean follows it all the same."""
+
+    def tilted(x):
+        return normal(x) + 0.01 * x[0]
+
+    found = importance(tilted, NAMES, gaussian([0.0, 0.0], [1.0, 1.0]), jax.random.PRNGKey(3), DRAWS)
+    assert found.k_hat == -np.inf and found.reliable
+    np.testing.assert_allclose(found.mean - found.gaussian_mean, [-0.01, 0.0], atol=1e-3)
+
+
 def test_draws_without_steady_state_have_no_weight():
     def objective(x):
         if x[0] > 1.0:

@@ -28,7 +28,8 @@ GOOD_K = 0.7
 """Shape of the weights' tail above which weighted means are not reliable (Vehtari et al. 2024)."""
 
 EQUAL = 0.1
-"""Range of log weights below which no tail is left to be fitted: its shape would be that of numerical noise."""
+"""Range of log weights below which they are used as they are: the shape of their tail would be that of small errors of
+the coordinates, and would call weights unreliable of which none differs from another by more than a tenth."""
 
 REFERENCE = 100_000
 """Draws of the Gaussian, which cost no model, from which its own moments are known."""
@@ -152,7 +153,7 @@ def importance(
         raise ConvergenceError("importance weights: none of the draws is admissible; the Gaussian is far too wide.")
     finite = np.maximum(logs - logs.max(), -1e4)
     if np.ptp(finite) < EQUAL:
-        return Importance(names, x, np.full(n, -np.log(n)), -np.inf, *moments)
+        return Importance(names, x, finite - np.logaddexp.reduce(finite), -np.inf, *moments)
     smoothed, k_hat = array_stats.psislw(-finite)  # it takes the negative logarithm, as of a leave-one-out likelihood
     smoothed = smoothed - np.logaddexp.reduce(smoothed)
     return Importance(names, x, smoothed, float(k_hat), *moments)

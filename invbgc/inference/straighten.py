@@ -78,21 +78,28 @@ def straightened(
     found = whitened(laplace)
     names = laplace.direction_names
     progress("Hessians beside the optimum say how the posterior bends")
-    shear = _Finder(posterior, found, optimum).shear()
-    if shear is not None:
-        largest = np.abs(shear.third).max(axis=(1, 2))
-        progress(
-            "what the data know best is curved: "
-            + ", ".join(f"[{names[i]}] by {bend:.2g}" for i, bend in zip(shear.index, largest, strict=True))
-        )
+    finder = _Finder(posterior, found, optimum)
+    third = {}
+    for i in range(max(0, finder.size - SHARPEST), finder.size):
+        curved = finder.third(i)
+        if curved is None:
+            progress(f"[{names[i]}] has no steady state within {STEP} standard deviations; its level sets stay curved")
+        elif np.abs(curved).max() > BENT:
+            third[i] = curved
+            progress(f"what the data know best is curved: [{names[i]}] by {np.abs(curved).max():.2g}")
+    if third:
+        shear = Shear(np.array(list(third)), np.array(list(third.values())))
         found = Coordinates(found.centre, found.root, (shear,))
     for _ in range(MOST):
         finder = _Finder(posterior, found, optimum)
         bends = {i: finder.bend(i) for i in range(min(LOOSEST, finder.size))}
-        worst = max(bends, key=lambda i: bends[i])
-        if bends[worst] < BENT:
+        for i in (i for i, bend in bends.items() if bend is None):
+            progress(f"[{names[i]}] has no steady state within {PROBE} standard deviations; it is not straightened")
+        known = {i: bend for i, bend in bends.items() if bend is not None}
+        worst = max(known, key=lambda i: known[i], default=None)
+        if worst is None or known[worst] < BENT:
             break
-        progress(f"the valley along [{names[worst]}] is bent by {bends[worst]:.2g}; following its floor")
+        progress(f"the valley along [{names[worst]}] is bent by {known[worst]:.2g}; following its floor")
         valley = finder.follow(worst, progress)
         if valley is None:
             progress("its floor is not found; it stays as it is, and draws will say how much that matters")
@@ -150,28 +157,22 @@ class _Finder:
         value, slope = self._first(*local)
         return float(value), np.array(slope), np.array(self._second(*local))
 
-    def shear(self) -> Shear | None:
-        """The shear of the sharpest directions that are curved; None where none is."""
-        third = {}
-        for i in range(max(0, self.size - SHARPEST), self.size):
-            sides = [self._at(i, t, np.zeros(self.size)) for t in (-STEP, STEP)]
-            if sides[0] is None or sides[1] is None:
-                continue
-            difference = (sides[1][2] - sides[0][2]) / (2.0 * STEP)
-            below = np.arange(self.size) < i
-            difference = np.where(np.outer(below, below), difference, 0.0)
-            if np.abs(difference).max() > BENT:
-                third[i] = difference
-        return Shear(np.array(list(third)), np.array(list(third.values()))) if third else None
+    def third(self, i: int) -> np.ndarray | None:
+        """Third derivatives T_ijk [p, p] for j, k < i; None where there is no steady state on one side."""
+        sides = [self._at(i, t, np.zeros(self.size)) for t in (-STEP, STEP)]
+        if sides[0] is None or sides[1] is None:
+            return None
+        below = np.arange(self.size) < i
+        return np.where(np.outer(below, below), (sides[1][2] - sides[0][2]) / (2.0 * STEP), 0.0)
 
-    def bend(self, i: int) -> float:
-        """How far slope and curvature across are from a normal's at the probe along i; zero where it has no model."""
+    def bend(self, i: int) -> float | None:
+        """How far slope and curvature across are from a normal's at the probe along i; None as in `third`."""
         across = np.arange(self.size) != i
         worst = 0.0
         for t in (-PROBE, PROBE):
             point = self._at(i, t, np.zeros(self.size))
             if point is None:
-                return 0.0
+                return None
             change = point[2][np.ix_(across, across)] - np.eye(self.size - 1)
             worst = max(worst, np.abs(point[1][across]).max(initial=0.0), np.abs(change).max(initial=0.0))
         return worst
@@ -198,8 +199,11 @@ class _Finder:
         used = np.abs(s) < FARTHEST
         if np.count_nonzero(used) < 3:
             return None
-        parts = (CubicSpline(s[used], part[used]).c for part in (t, floors, factors))
-        return Valley(i, s[used], *parts)
+        splines = [CubicSpline(s[used], part[used]) for part in (t, floors, factors)]
+        # A spline that turns back would hide a part of the posterior.
+        if splines[0](np.linspace(s[used][0], s[used][-1], 1001), 1).min() <= 0.0:
+            return None
+        return Valley(i, s[used], *(spline.c for spline in splines))
 
     def _reach(self, i: int, t: float, way: list[_Floor]) -> list[_Floor]:
         """The points so far and the floor at t, by points between where that is too far; none where there is none."""
