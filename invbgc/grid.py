@@ -370,7 +370,7 @@ class OceanGrid:
     def _on_device(self) -> tuple[Any, ...]:
         """`column_wet`, `column_box`, `layer` and `column` as JAX arrays, of which compiled programs share one copy."""
         with jax.ensure_compile_time_eval():  # never tracers of the program that asks first
-            return tuple(jnp.asarray(part) for part in (self.column_wet, self.column_box, self.layer, self.column))
+            return jax.device_put((self.column_wet, self.column_box, self.layer, self.column))
 
     def volume_mean(self, x: Any) -> float:
         """Volume-weighted mean of a wet vector [n_wet], in its unit."""

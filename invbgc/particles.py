@@ -62,13 +62,13 @@ class Columns:
     def of(grid: OceanGrid) -> "Columns":
         """The water columns of a grid."""
         share = None if grid.wet_fraction is None else grid.to_columns(grid.area_below / grid.box_area)
-        return Columns(grid.thickness, grid.depth_edges, grid.column_wet, None if share is None else jnp.asarray(share))
+        return Columns(grid.thickness, grid.depth_edges, grid.column_wet, jax.device_put(share))
 
     @cached_property
     def open_below(self) -> jax.Array:
         """[nz, n_columns] bool: the box is wet and so is the one below it."""
         with jax.ensure_compile_time_eval():  # one copy for all compiled programs
-            return jnp.asarray(np.concatenate([self.wet[1:], np.zeros_like(self.wet[:1])]) & self.wet)
+            return jax.device_put(np.concatenate([self.wet[1:], np.zeros_like(self.wet[:1])]) & self.wet)
 
 
 class SinkingLaw(NamedTuple):

@@ -109,7 +109,8 @@ class Posterior:
         self.scales = {tracer: (scales or {}).get(tracer, 1.0) for tracer in observations.tracers}
         self.prior_factor = prior_factor
         tracers = {tracer: (part, self.scales[tracer]) for tracer, part in observations.tracers.items()}
-        self.data: Data = jax.tree.map(jnp.asarray, Data(tracers, prior_factor))
+        # Transferred, not converted by jnp.asarray, which compiles a program for every shape and keeps it for good.
+        self.data: Data = jax.tree.map(lambda part: jax.device_put(np.asarray(part)), Data(tracers, prior_factor))
         self.programs = Programs(model) if programs is None else programs
 
     def with_data(
@@ -353,7 +354,7 @@ class Posterior:
     def _gradient(self, tokens: Mapping[str, int], fields, x) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Gradient [p] of f and the adjoint of every stage's source."""
         _, slopes = self.programs.objective(fields, x, self.data)
-        load, direct = jax.tree.map(lambda slope: slope[None], slopes)
+        load, direct = jax.tree.map(lambda slope: np.asarray(slope)[None], slopes)
         gradients, adjoints = self._adjoint(tokens, fields, x, load, direct)
         return gradients[0], {name: adjoint[0] for name, adjoint in adjoints.items()}
 
@@ -385,7 +386,7 @@ class Posterior:
 
         Directions that do not reach a stage cost no solve.
         """
-        directions = jnp.eye(len(x)) if directions is None else directions
+        directions = np.eye(len(x)) if directions is None else directions
         sensitivities: dict[str, np.ndarray] = {}
         for stage in self.model.stages:
             rhs = np.asarray(self.programs.forcing[stage.name](fields, x, sensitivities, directions))

@@ -30,7 +30,7 @@ class RowProduct:
         column[slot, row] = matrix.indices
         value[slot, row] = matrix.data
         # On the device once: NumPy arrays would be copied into every compiled program.
-        self._column, self._value = jnp.asarray(column), jnp.asarray(value)
+        self._column, self._value = jax.device_put((column, value))
 
     def __call__(self, x):
         """T x for x [n]."""

@@ -100,9 +100,9 @@ def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> 
     # Half of the column's production (one n-th for n layers) goes to each layer, whatever its thickness.
     carbon = np.where(euphotic, forcing.net_primary_production[grid.column] / layers / thickness, 0.0)
     normalised = normalise_temperature(forcing.temperature, forcing.T_min, forcing.T_max)
-    first_layer = grid.thickness[0]
-    sst = forcing.temperature[: grid.n_columns]
-    k660 = forcing.piston_velocity_660
+    top = slice(grid.n_columns)
+    gases = _gases(forcing.piston_velocity_660, forcing.temperature[top], forcing.salinity[top])
+    co2_speed, o2_speed, o2_saturation = (np.asarray(part) for part in gases)
     return Environment(
         grid=grid,
         options=options,
@@ -124,15 +124,25 @@ def make_environment(grid: OceanGrid, forcing: Forcing, options: PCOOptions) -> 
             forcing.chemistry_pressure,
             total_boron_per_salinity(options),
         ),
-        co2_exchange=np.asarray(piston_velocity(k660, schmidt_co2(sst)) / first_layer),
-        o2_exchange=np.asarray(piston_velocity(k660, schmidt_o2(sst)) / first_layer),
-        o2_saturation=np.asarray(oxygen_saturation(sst, forcing.salinity[: grid.n_columns])),
+        co2_exchange=co2_speed / grid.thickness[0],
+        o2_exchange=o2_speed / grid.thickness[0],
+        o2_saturation=o2_saturation,
         freshwater=np.where(surface, forcing.freshwater_flux[grid.column], 0.0),
         pressure=forcing.sea_level_pressure,
         DIP_mean=forcing.DIP_mean,
         ALK_mean=forcing.ALK_mean,
         DIC_surface_mean=forcing.DIC_surface_mean,
         ALK_surface_mean=forcing.ALK_surface_mean,
+    )
+
+
+@jax.jit
+def _gases(piston_velocity_660, temperature, salinity) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Piston velocities of CO2 and O2, m s-1, and the saturation of O2, mmol m-3, as one compiled program."""
+    return (
+        piston_velocity(piston_velocity_660, schmidt_co2(temperature)),
+        piston_velocity(piston_velocity_660, schmidt_o2(temperature)),
+        oxygen_saturation(temperature, salinity),
     )
 
 

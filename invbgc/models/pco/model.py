@@ -5,7 +5,6 @@ from functools import cached_property, partial
 from types import MappingProxyType
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from invbgc.circulation.core import Circulation
@@ -86,7 +85,7 @@ class PCOModel:
 
     def _stages(self) -> tuple[Stage, ...]:
         env, to_values = self.environment, self.table.to_values
-        weights = jnp.asarray(self.grid.volume)
+        weights = jax.device_put(self.grid.volume)
         n = self.grid.n_wet
         labile_fraction = self.options.labile_fraction
 
@@ -117,13 +116,13 @@ class PCOModel:
                 "DIC",
                 on_upstream(carbon.dic_source),
                 linear=False,
-                start=jnp.full(n, env.DIC_surface_mean, dtype=float),
+                start=jax.device_put(np.full(n, env.DIC_surface_mean)),
             ),
             stage(
                 "O2",
                 on_upstream(oxygen.o2_source),
                 linear=False,
-                start=jnp.full(n, OXYGEN_START, dtype=float),
+                start=jax.device_put(np.full(n, OXYGEN_START)),
                 relaxed_source=lambda own, upstream, x, softness: oxygen.o2_source(
                     env, own, upstream, to_values(x), softness
                 ),
