@@ -236,6 +236,7 @@ class Posterior:
         Raises:
             ConvergenceError: no steady state was found; the message names the tracer.
         """
+        self.programs.compile(self.data)
         base = evaluation if evaluation is not None else self.value(x, guess)
         fields, point = base.state.fields, jnp.asarray(base.x)
         with _Meter(self.model) as meter:
@@ -248,7 +249,7 @@ class Posterior:
             asymmetry = float(np.abs(hessian - hessian.T).max() / np.abs(hessian).max())
             gauss_newton, jacobian = self._gauss_newton(fields, point, sensitivities)
         stats = _added(base.stats, meter.stats) | {"max_hessian_asymmetry": asymmetry}
-        foresight = {name: sensitivities[name] for name in self._nonlinear}
+        foresight = {name: np.asarray(sensitivities[name]) for name in self._nonlinear}
         return Evaluation(
             base.x, base.value, gradient, 0.5 * (hessian + hessian.T), base.state, tokens, stats, gauss_newton,
             jacobian, foresight,
@@ -325,7 +326,7 @@ class Posterior:
         """Derivative of the state along a direction [p] of the optimiser coordinates, tracer -> [n_wet]."""
         fields, point = dict(evaluation.state.fields), jnp.asarray(evaluation.x)
         along = self._sensitivities(self._living_tokens(evaluation), fields, point, jnp.asarray(direction)[None])
-        return {name: jnp.asarray(value[0]) for name, value in along.items()}
+        return {name: value[0] for name, value in along.items()}
 
     def simulate(self, x: np.ndarray) -> State:
         """The steady state at x."""
@@ -381,20 +382,21 @@ class Posterior:
             gradients = gradients + np.asarray(parameters)
         return gradients, adjoints
 
-    def _sensitivities(self, tokens: Mapping[str, int], fields, x, directions=None) -> dict[str, np.ndarray]:
+    def _sensitivities(self, tokens: Mapping[str, int], fields, x, directions=None) -> dict[str, jax.Array]:
         """Derivatives of every tracer along directions [k, p], of every parameter where none are given: [k, n_wet].
 
         Directions that do not reach a stage cost no solve.
         """
         directions = np.eye(len(x)) if directions is None else directions
-        sensitivities: dict[str, np.ndarray] = {}
+        sensitivities: dict[str, jax.Array] = {}
         for stage in self.model.stages:
             rhs = np.asarray(self.programs.forcing[stage.name](fields, x, sensitivities, directions))
             active = np.flatnonzero(np.any(rhs != 0.0, axis=1))
             stacked = np.zeros_like(rhs)
             if active.size:
                 stacked[active] = stage.system.solve(tokens[stage.name], np.ascontiguousarray(rhs[active].T)).T
-            parts = np.split(stacked, len(stage.tracers), axis=1)
+            # To the device once, not with every program that they are an argument of.
+            parts = jax.device_put(np.split(stacked, len(stage.tracers), axis=1))
             sensitivities |= dict(zip(stage.tracers, parts, strict=True))
         return sensitivities
 

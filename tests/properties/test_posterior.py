@@ -1,5 +1,6 @@
 """The posterior and its derivatives on toy oceans, over circulations and the model's switches."""
 
+import re
 from functools import cache
 
 import jax
@@ -145,6 +146,26 @@ def test_full_hessian_by_jax_and_jit_equals_eager(few_box):
     hessian = jax.jit(jax.jacfwd(jax.grad(posterior.__call__)))(jnp.asarray(x))
     np.testing.assert_allclose(hessian, evaluation.hessian, atol=1e-9 * np.abs(evaluation.hessian).max())
     np.testing.assert_allclose(posterior(jnp.asarray(x)), evaluation.value, rtol=1e-10)
+
+
+def test_what_was_compiled_ahead_is_what_is_called(caplog):
+    """From shapes alone, and not once more when the arrays come."""
+
+    def compiled() -> set[str]:
+        names = set(re.findall(r"Finished XLA compilation of jit\((\w+)\)", caplog.text))
+        caplog.clear()
+        return names
+
+    posterior, x = make_posterior("few_box", "labile")
+    model = posterior.model
+    posterior = Posterior(PCOModel(model.circulation, model.forcing, model.options), posterior.observations)
+    with jax.log_compiles(), caplog.at_level("DEBUG", logger="jax"):
+        posterior.programs.compile(posterior.data)
+        ahead = compiled()
+        posterior.value_grad_hess(x)
+        later = compiled()
+    assert {"steady_state", "forcing", "backward", "contracted"} <= ahead
+    assert not ahead & later, later
 
 
 def test_directional_derivative_by_jvp(few_box):
