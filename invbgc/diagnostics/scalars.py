@@ -103,7 +103,7 @@ def carbon_scalars(
     kept = kept * volume
     system = model.systems["tracer"]
     token = system.factorise(kappa_l)
-    kept_labile = system.solve(token, np.ascontiguousarray((kappa_l * kept).T), transposed=True).T
+    kept_labile = system.solve(token, (kappa_l * kept).T, transposed=True).T
 
     def exports(fields: Fields, x, weights):
         """Particulate, semi-labile and labile export with weights per column [s, n_columns], mmol s-1 each [3, s]."""

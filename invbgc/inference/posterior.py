@@ -375,7 +375,7 @@ class Posterior:
         gradients, adjoints = np.asarray(direct), {}
         for stage in reversed(self.model.stages):
             rhs = np.concatenate([loads[name] for name in stage.tracers], axis=1)
-            adjoint = stage.system.solve(tokens[stage.name], np.ascontiguousarray(rhs.T), transposed=True).T
+            adjoint = stage.system.solve(tokens[stage.name], rhs.T, transposed=True).T
             adjoints[stage.name] = adjoint
             upstream, parameters = self.programs.backward[stage.name](fields, x, adjoint)
             loads |= {name: loads[name] + np.asarray(value) for name, value in upstream.items()}
@@ -394,7 +394,7 @@ class Posterior:
             active = np.flatnonzero(np.any(rhs != 0.0, axis=1))
             stacked = np.zeros_like(rhs)
             if active.size:
-                stacked[active] = stage.system.solve(tokens[stage.name], np.ascontiguousarray(rhs[active].T)).T
+                stacked[active] = stage.system.solve(tokens[stage.name], rhs[active].T).T
             # To the device once, not with every program that they are an argument of.
             parts = jax.device_put(np.split(stacked, len(stage.tracers), axis=1))
             sensitivities |= dict(zip(stage.tracers, parts, strict=True))

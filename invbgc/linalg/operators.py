@@ -1,13 +1,56 @@
-"""Products with the transport operator in JAX, and the matrices made of transport plus a diagonal."""
+"""What a family of matrices must offer; products with the transport in JAX, and transport plus a diagonal."""
 
+import abc
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
-from invbgc.linalg.system import SparseOperator
+from invbgc.linalg.inventory import Inventory
+
+
+class SparseOperator(abc.ABC):
+    """What a family of matrices A(c) must offer to be factored, multiplied and differentiated."""
+
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """Number of rows."""
+
+    @property
+    @abc.abstractmethod
+    def pattern(self) -> sp.csr_array:
+        """A matrix [size, size] with the common pattern; its values do not matter."""
+
+    @abc.abstractmethod
+    def values(self, coefficients: Sequence[np.ndarray]) -> np.ndarray:
+        """CSR values [nnz] of A(c), on the host with NumPy."""
+
+    @property
+    def inventory(self) -> Inventory | None:
+        """What the matrices conserve but for a weak restoring; None where every unknown is held firmly."""
+        return None
+
+    @property
+    def slow_mode(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """What transport conserves, w with w^T T = 0, and leaves alone, e with T e = 0, [n] each; None where unknown."""
+        return None
+
+    @property
+    def low_rank(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """U and V [size, k] of a constant term U V^T of A(c) that its values leave out; None where there is none."""
+        return None
+
+    @abc.abstractmethod
+    def matvec(self, coefficients, x) -> Any:
+        """A(c) x for one vector x [size], traceable and differentiable by JAX."""
+
+    @abc.abstractmethod
+    def constant_part(self, x) -> Any:
+        """The part of A(c) x that does not depend on c (the transport), for one vector x [size], in JAX."""
 
 
 class RowProduct:
@@ -45,10 +88,9 @@ class RowProduct:
 def with_full_diagonal(matrix: sp.csr_array) -> sp.csr_array:
     """The same matrix in sorted CSR form with every diagonal entry stored, zero or not."""
     n = len(matrix.indptr) - 1
-    coo = matrix.tocoo()
-    full = sp.csr_array(
-        (np.r_[coo.data, np.zeros(n)], (np.r_[coo.row, np.arange(n)], np.r_[coo.col, np.arange(n)])), shape=(n, n)
-    )
+    coo, here = matrix.tocoo(), np.arange(n)
+    row, column = (np.r_[index, here].astype(np.int32) for index in (coo.row, coo.col))
+    full = sp.csr_array((np.r_[coo.data, np.zeros(n)], (row, column)), shape=(n, n))
     full.sum_duplicates()
     full.sort_indices()
     return full
@@ -60,10 +102,11 @@ class ShiftedTransport(SparseOperator):
     Args:
         transport: T [n, n] in s-1.
         product: its product in JAX, shared between operators on one circulation.
+        volume: [n] m3 of the boxes, where transport conserves what fills them and leaves a uniform tracer alone.
     """
 
-    def __init__(self, transport: sp.csr_array, product: RowProduct):
-        self._transport = with_full_diagonal(transport)
+    def __init__(self, transport: sp.csr_array, product: RowProduct, volume: np.ndarray | None = None):
+        self._transport, self._volume = with_full_diagonal(transport), volume
         self._product = product
         rows = np.repeat(np.arange(self.size), np.diff(self._transport.indptr))
         self._diagonal = np.flatnonzero(rows == self._transport.indices)
@@ -77,6 +120,11 @@ class ShiftedTransport(SparseOperator):
     def pattern(self) -> sp.csr_array:
         """T with its full diagonal."""
         return self._transport
+
+    @property
+    def slow_mode(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Volumes, and ones."""
+        return None if self._volume is None else (self._volume, np.ones(self.size))
 
     def values(self, coefficients: Sequence[np.ndarray]) -> np.ndarray:
         """CSR values of T + diag(d), coefficients = (d [n] s-1,)."""

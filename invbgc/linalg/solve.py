@@ -73,7 +73,7 @@ def _host_solve(
             if arrays and not system.remembers(known):
                 first = np.unravel_index(int(np.argmax(chosen)), batch)
                 known = system.factorise(*(part[first] for part in arrays))
-            solution[chosen] = system.solve(known, np.ascontiguousarray(columns[chosen].T), transposed, tolerance).T
+            solution[chosen] = system.solve(known, columns[chosen].T, transposed, tolerance).T
         except (ConvergenceError, KeyboardInterrupt) as error:
             system.failure = system.failure or error
             solution[chosen] = np.nan

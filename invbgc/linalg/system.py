@@ -9,7 +9,6 @@ JAX runs callbacks that do not depend on each other side by side, in threads of 
 time, under its lock.
 """
 
-import abc
 import hashlib
 import itertools
 import logging
@@ -19,17 +18,18 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from invbgc.errors import ConvergenceError
-from invbgc.linalg.backend import FACTOR_PRICE, Factor, find_backend
+from invbgc.linalg.backend import FACTOR_PRICE, ON_A_GPU, Factor, find_backend
 from invbgc.linalg.inventory import Inventory
-from invbgc.linalg.krylov import ENDS, gmres
+from invbgc.linalg.krylov import ENDS, KrylovResult, gmres, refine
 from invbgc.linalg.low_rank import LowRankFactor, LowRankSum
 from invbgc.linalg.memory import FactorMemory
+from invbgc.linalg.operators import SparseOperator
 
 LOG = logging.getLogger("invbgc")
 
@@ -64,44 +64,8 @@ ROUNDING = 1e-17
 NEAR = 0.5
 """Distance of coefficients (`_distance`) below which a factor is tried for another matrix."""
 
-REMEMBERED = 64
+REMEMBERED = 24
 """Tokens whose coefficients are kept after their factor was freed."""
-
-
-class SparseOperator(abc.ABC):
-    """What a family of matrices A(c) must offer to be factored, multiplied and differentiated."""
-
-    @property
-    @abc.abstractmethod
-    def size(self) -> int:
-        """Number of rows."""
-
-    @property
-    @abc.abstractmethod
-    def pattern(self) -> sp.csr_array:
-        """A matrix [size, size] with the common pattern; its values do not matter."""
-
-    @abc.abstractmethod
-    def values(self, coefficients: Sequence[np.ndarray]) -> np.ndarray:
-        """CSR values [nnz] of A(c), on the host with NumPy."""
-
-    @property
-    def inventory(self) -> Inventory | None:
-        """What the matrices conserve but for a weak restoring; None where every unknown is held firmly."""
-        return None
-
-    @property
-    def low_rank(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """U and V [size, k] of a constant term U V^T of A(c) that its values leave out; None where there is none."""
-        return None
-
-    @abc.abstractmethod
-    def matvec(self, coefficients, x) -> Any:
-        """A(c) x for one vector x [size], traceable and differentiable by JAX."""
-
-    @abc.abstractmethod
-    def constant_part(self, x) -> Any:
-        """The part of A(c) x that does not depend on c (the transport), for one vector x [size], in JAX."""
 
 
 @dataclass
@@ -173,9 +137,10 @@ class SparseSystem:
             recently.
         reuse: solve with the factor of a nearby matrix, by GMRES, as long as the solves with a matrix cost less than
             its factor (`FACTOR_PRICE`). A matrix is factored when its solves have cost that much, or will.
-        single: factor in single precision, which takes half the time and memory, and solve by GMRES to the accuracy of
+        single: factor in single precision, which takes half the time and memory, and iterate to the accuracy of
             double precision; for matrices whose factor costs far more than its solves.
-        memory: what the live factors of several systems may take together; without it, `keep` alone counts.
+        memory: what the live factors of several systems may take together; without it, `keep` alone counts. Where it
+            is too little for `keep` of them, they are made in single precision.
     """
 
     def __init__(
@@ -197,7 +162,6 @@ class SparseSystem:
         self._analysis = None
         self._keep = keep
         self._reuse, self._single = reuse, single
-        self._inventory = operator.inventory if single else None
         self._factor_bytes, self._memory = 0, memory
         if memory is not None:
             memory.join(self)
@@ -212,6 +176,11 @@ class SparseSystem:
         self.failure: ConvergenceError | KeyboardInterrupt | None = None
         weakref.finalize(self, _free_all, self._live)
         self.counters = Counters()
+
+    @property
+    def _inventory(self) -> Inventory | None:
+        """The inventory, where iterations need help with it."""
+        return self.operator.inventory if self._single else None
 
     def factorise(self, *coefficients: np.ndarray) -> int:
         """Token of A(c), which is factored now unless the factor of a nearby matrix may serve.
@@ -253,24 +222,40 @@ class SparseSystem:
         if token not in self._coefficients:
             raise ConvergenceError(f"{self.name}: factor {token} was released and its coefficients are forgotten")
         start = time.perf_counter()
-        if self._analysis is None:
-            self._analysis = self._analyse(self._pattern, self._single)
-            self.counters.analyses += 1
+        first = self._analysis is None
         matrix, norm = self._matrix(token)
         self._make_room(token)
         self._rented.pop(token, None)
-        low_rank = self.operator.low_rank
-        if low_rank is None:
-            assert isinstance(matrix, sp.csr_array)
-            held = matrix if self._inventory is None else _with_diagonal(matrix, self._inventory.hold)
-            factor = self._analysis.factor(held.data)
-        else:
-            factor = LowRankFactor(self._analysis.factor(matrix.data), *low_rank)
+        factor = self._numeric(matrix)
+        if first and not self._single and self._scarce(factor.bytes):
+            factor.free()
+            self._single, self._analysis = True, None
+            factor = self._numeric(matrix)
         self._live[token] = _Live(factor, matrix, norm)
-        self._factor_bytes = self._live[token].factor.bytes
-        self.counters.factorisations += 1
+        self._factor_bytes = factor.bytes
         self.counters.factor_seconds += time.perf_counter() - start
         return self._live[token]
+
+    def _numeric(self, matrix: sp.csr_array | LowRankSum) -> Factor:
+        """Analyse the pattern, if that was not done, and factor the values."""
+        if self._analysis is None:
+            self._analysis = self._analyse(self._pattern, self._single)
+            self.counters.analyses += 1
+        self.counters.factorisations += 1
+        low_rank = self.operator.low_rank
+        if low_rank is not None:
+            return LowRankFactor(self._analysis.factor(matrix.data), *low_rank)
+        assert isinstance(matrix, sp.csr_array)
+        held = matrix if self._inventory is None else _with_diagonal(matrix, self._inventory.hold)
+        return self._analysis.factor(held.data)
+
+    def _scarce(self, factor_bytes: int) -> bool:
+        """Whether exact factors would have to be freed and made again, where those of half the size may stay."""
+        return (
+            self._memory is not None
+            and self.backend not in ON_A_GPU
+            and not self._memory.has_room(self._keep * factor_bytes)
+        )
 
     def _make_room(self, token: int) -> None:
         """Free factors, that of a nearby matrix or the one used least recently, until there is room for another."""
@@ -319,7 +304,7 @@ class SparseSystem:
             ConvergenceError: the backward error stays above `FAIL_ABOVE` after refinement, or the matrix is singular.
         """
         with self._lock:
-            block = rhs.reshape(rhs.shape[0], -1)
+            block = np.asfortranarray(rhs.reshape(rhs.shape[0], -1))
             near = self._nearest(token)
             solution = None if near is None else self._rent(token, near, block, transposed, tolerance)
             if solution is None:
@@ -327,7 +312,7 @@ class SparseSystem:
                 if not self._single:
                     solution = self._solve(live, block, transposed)
                 else:
-                    solution = self._iterate(token, live, block, transposed, tolerance)
+                    solution = self._iterate(live, block, transposed, tolerance)
             return solution.reshape(rhs.shape)
 
     def _rent(self, token: int, near: int, block: np.ndarray, transposed: bool, tolerance: float) -> np.ndarray | None:
@@ -345,9 +330,8 @@ class SparseSystem:
         rented.spent += excess * price
         if not found.converged:
             return None
-        error, growth = self._judge(
-            rented.matrix.T if transposed else rented.matrix, rented.norm, block, found.solution
-        )
+        matrix = rented.matrix.T if transposed else rented.matrix
+        error, growth = self._judge(rented.norm, block, found.solution, block - matrix @ found.solution)
         if not error <= tolerance or not growth <= SINGULAR_ABOVE:
             return None  # a factor of its own says what is wrong
         self.counters.solves += block.shape[1]
@@ -364,18 +348,42 @@ class SparseSystem:
                 self._rented.popitem(last=False)
         return self._rented[token]
 
-    def _iterate(self, token: int, live: _Live, block: np.ndarray, transposed: bool, tolerance: float) -> np.ndarray:
-        """Solve with a factor of one's own that is not exact."""
-        found = self._gmres(live, live.factor, block, transposed, tolerance, OWN_LIMIT)
-        error, growth = self._judge(live.matrix.T if transposed else live.matrix, live.norm, block, found.solution)
-        self._accept(error if found.converged else np.inf, growth, transposed)
+    def _iterate(self, live: _Live, block: np.ndarray, transposed: bool, tolerance: float) -> np.ndarray:
+        """Solve with a factor of one's own that is not exact: by refinement, or by GMRES where that is slow."""
+        found = None if self._inventory is not None else self._refine(live, block, transposed, tolerance)
+        if found is None or not found.converged:
+            found = self._gmres(live, live.factor, block, transposed, tolerance, OWN_LIMIT)
+        matrix = live.matrix.T if transposed else live.matrix
+        error, growth = self._judge(live.norm, block, found.solution, block - matrix @ found.solution)
+        self._accept(error if found.converged else np.inf, growth, transposed, max(FAIL_ABOVE, tolerance))
         self.counters.solves += block.shape[1]
         if tolerance == KRYLOV_TOLERANCE:
             self._own_iterations = found.iterations
             self.counters.max_residual = max(self.counters.max_residual, error)
         return found.solution
 
-    def _gmres(self, system, factor: Factor, block: np.ndarray, transposed: bool, tolerance: float, limit: int):
+    def _refine(self, live: _Live, block: np.ndarray, transposed: bool, tolerance: float) -> KrylovResult:
+        """Refine a solution with its own factor, and count it."""
+        start = time.perf_counter()
+        matrix = live.matrix.T if transposed else live.matrix
+        slow = self.operator.slow_mode
+        if transposed and slow is not None:
+            slow = slow[1], slow[0]
+        found = refine(
+            lambda v: matrix @ v,
+            lambda v: live.factor.solve(v, transposed),
+            block,
+            tolerance,
+            ROUNDING * live.norm,
+            slow,
+        )
+        self.counters.krylov_iterations += found.iterations * block.shape[1]
+        self.counters.solve_seconds += time.perf_counter() - start
+        return found
+
+    def _gmres(
+        self, system: _Live | _Rented, factor: Factor, block: np.ndarray, transposed: bool, tolerance: float, limit: int
+    ) -> KrylovResult:
         """Iterate, and count it."""
         start = time.perf_counter()
         matrix = system.matrix.T if transposed else system.matrix
@@ -402,24 +410,21 @@ class SparseSystem:
         return found._replace(solution=finish(found.solution))
 
     @staticmethod
-    def _judge(matrix, norm: float, block: np.ndarray, solution: np.ndarray) -> tuple[float, float]:
+    def _judge(norm: float, block: np.ndarray, solution: np.ndarray, residual: np.ndarray) -> tuple[float, float]:
         """Largest backward error and growth of the columns of a solution."""
         largest, size = np.abs(block).max(axis=0), norm * np.abs(solution).max(axis=0)
         scale = size + largest
-        residual = np.abs(block - matrix @ solution).max(axis=0)
-        error = (residual / np.where(scale > 0, scale, 1.0)).max(initial=0.0)
+        error = (np.abs(residual).max(axis=0) / np.where(scale > 0, scale, 1.0)).max(initial=0.0)
         return float(error), float((size / np.where(largest > 0, largest, np.inf)).max(initial=0.0))
 
     def _solve(self, live: _Live, block: np.ndarray, transposed: bool) -> np.ndarray:
         start = time.perf_counter()
         matrix = live.matrix.T if transposed else live.matrix
         solution = live.factor.solve(block, transposed)
-        error = np.inf
+        error = growth = np.inf
         for refinement in range(REFINEMENTS + 1):
             residual = block - matrix @ solution
-            scale = live.norm * np.abs(solution).max(axis=0) + np.abs(block).max(axis=0)
-            ratio = np.abs(residual).max(axis=0) / np.where(scale > 0, scale, 1.0)
-            previous, error = error, float(ratio.max(initial=0.0))
+            previous, (error, growth) = error, self._judge(live.norm, block, solution, residual)
             if error <= REFINE_ABOVE or refinement == REFINEMENTS or error >= previous:
                 break
             solution = solution + live.factor.solve(residual, transposed)
@@ -427,16 +432,15 @@ class SparseSystem:
         self.counters.solves += block.shape[1]
         self.counters.max_residual = max(self.counters.max_residual, error)
         self.counters.solve_seconds += time.perf_counter() - start
-        growth = self._judge(matrix, live.norm, block, solution)[1]
         self._accept(error, growth, transposed)
         return solution
 
-    def _accept(self, error: float, growth: float, transposed: bool) -> None:
+    def _accept(self, error: float, growth: float, transposed: bool, limit: float = FAIL_ABOVE) -> None:
         """Raise where a solve cannot be trusted."""
-        if not error <= FAIL_ABOVE or not growth <= SINGULAR_ABOVE:
+        if not error <= limit or not growth <= SINGULAR_ABOVE:
             raise ConvergenceError(
                 f"{self.name}: a {'transposed ' if transposed else ''}solve by {self.backend} left a backward error of "
-                f"{error:.1e} (expected at most {FAIL_ABOVE:.0e}) and a growth of {growth:.1e} (expected at most "
+                f"{error:.1e} (expected at most {limit:.0e}) and a growth of {growth:.1e} (expected at most "
                 f"{SINGULAR_ABOVE:.0e}). The matrix is close to singular: is every tracer tied to a rate, an exchange "
                 f"or an inventory?"
             )

@@ -14,8 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from invbgc.grid import OceanGrid
-from invbgc.linalg.operators import RowProduct
-from invbgc.linalg.system import SparseOperator
+from invbgc.linalg.operators import RowProduct, SparseOperator
 from invbgc.models.mops.core import CORE
 
 _SHADES = CORE.index("PHY")

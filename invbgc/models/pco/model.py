@@ -38,7 +38,8 @@ class PCOModel:
         options: the model's switches.
         table: parameter table; the 21 rows at their first guess where absent.
         backend: sparse solver, ``"auto"`` for the fastest installed.
-        memory: GiB that live factors may take; without it, those of all stages stay alive.
+        memory: GiB that live factors may take; without it, those of all stages stay alive. Where they would not fit,
+            they are made in single precision, and solves iterate to the accuracy of double precision.
     """
 
     observables = TRACERS
@@ -71,6 +72,7 @@ class PCOModel:
         loop = phosphorus.PhosphorusLoop(
             transport, product, self.grid, options.euphotic_layers, options.kappa_g, labile
         )
+        transported = ShiftedTransport(transport, product, np.asarray(self.grid.volume))
         # One analysis serves every tracer: their matrices are transport plus a diagonal. Those of DOC, DOCr, ALK, DIC
         # and O2 stay alive together, and that of DOCl where there is one.
         keep = 6 if labile is not None or options.labile == "satellite_residual" else 5
@@ -78,9 +80,7 @@ class PCOModel:
         single = loop.size > SINGLE_ABOVE and backend not in ON_A_GPU
         return {
             "phosphorus": SparseSystem(loop, "phosphorus", backend, keep=1, reuse=True, single=single, memory=memory),
-            "tracer": SparseSystem(
-                ShiftedTransport(transport, product), "tracer", backend, keep=keep, reuse=True, memory=memory
-            ),
+            "tracer": SparseSystem(transported, "tracer", backend, keep=keep, reuse=True, memory=memory),
         }
 
     def _stages(self) -> tuple[Stage, ...]:

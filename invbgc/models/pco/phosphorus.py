@@ -16,8 +16,7 @@ import scipy.sparse as sp
 
 from invbgc.grid import OceanGrid
 from invbgc.linalg.inventory import Inventory
-from invbgc.linalg.operators import RowProduct
-from invbgc.linalg.system import SparseOperator
+from invbgc.linalg.operators import RowProduct, SparseOperator
 from invbgc.models.pco.environment import Environment
 from invbgc.particles import remineralise, unit_response
 from invbgc.stoichiometry import q10_rate
@@ -120,10 +119,12 @@ class PhosphorusLoop(SparseOperator):
             rows.append(here)
             columns.append(np.where(wet, producer, here))
         row, column = np.concatenate(rows), np.concatenate(columns)
-        key, self._position = np.unique(row * (self._blocks * n) + column, return_inverse=True)
+        key, position = np.unique(row * (self._blocks * n) + column, return_inverse=True)
+        self._position = position.astype(np.int32)
         self._transport_values = np.tile(coo.data, self._blocks)
         indptr = np.searchsorted(key, np.arange(self.size + 1) * (self._blocks * n))
-        self._pattern = sp.csr_array((np.ones(len(key)), key % (self._blocks * n), indptr), shape=(self.size,) * 2)
+        indices, indptr = (index.astype(np.int32) for index in (key % (self._blocks * n), indptr))
+        self._pattern = sp.csr_array((np.ones(len(key)), indices, indptr), shape=(self.size,) * 2)
 
     @property
     def size(self) -> int:
