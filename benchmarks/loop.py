@@ -36,8 +36,8 @@ class LoopAnalysis(Analysis):
     def __init__(self, pattern: sp.csr_array, blocks: int, analyse: AnalyseFunction):
         n = (len(pattern.indptr) - 1) // blocks
         numbered = sp.csr_array((np.arange(pattern.nnz), pattern.indices, pattern.indptr), shape=pattern.shape).tocoo()
-        row_block, row = np.divmod(numbered.row, n)
-        column_block, column = np.divmod(numbered.col, n)
+        row_block, row = np.divmod(numbered.row.astype(np.int64), n)  # the places need more than 32 bits
+        column_block, column = np.divmod(numbered.col.astype(np.int64), n)
         place = row * n + column
 
         def block(i: int, j: int) -> tuple[np.ndarray, np.ndarray]:

@@ -67,11 +67,13 @@ def _matrix(stage: Any, x: np.ndarray) -> Any:
 def _solve(operator: Any, matrix: Any, factor: Any, columns: int) -> tuple[int, float]:
     """Iterations and seconds of a solve of the bordered equations."""
     from invbgc.linalg.krylov import gmres
+    from invbgc.linalg.system import ROUNDING
 
     rhs = 1e-9 * np.random.default_rng(0).normal(size=(operator.size, columns))
+    rounding = ROUNDING * float(abs(matrix).sum(axis=1).max())
     start = time.perf_counter()
     product, bordered, _ = operator.inventory.border(lambda v: matrix @ v, rhs, False)
-    found = gmres(product, lambda v: factor.solve(v, False), bordered, 1e-12, LIMIT)
+    found = gmres(product, lambda v: factor.solve(v, False), bordered, 1e-12, LIMIT, rounding)
     return found.iterations, time.perf_counter() - start
 
 

@@ -154,7 +154,9 @@ class SolverSection(Section):
         description="auto takes the fastest one installed; cudss needs a GPU and is what auto takes with --device gpu.",
     )
     memory_GiB: float | None = Field(
-        default=None, gt=0, description="Memory that live factors may take; fewer are kept alive where it is small."
+        default=None,
+        gt=0,
+        description="Memory that live factors may take; where it is small they are of single precision, then fewer.",
     )
 
 

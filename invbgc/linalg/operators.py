@@ -36,7 +36,7 @@ class SparseOperator(abc.ABC):
 
     @property
     def slow_mode(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """What transport conserves, w with w^T T = 0, and leaves alone, e with T e = 0, [n] each; None where unknown."""
+        """What transport conserves, w with w^T T = 0, and leaves alone, e with T e = 0 [n]; None where unknown."""
         return None
 
     @property
