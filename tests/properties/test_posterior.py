@@ -16,7 +16,7 @@ from invbgc.inference.programs import UnknownScale
 from invbgc.inference.twin import synthetic_observations
 from invbgc.linalg.backend import ON_A_GPU
 from invbgc.linalg.memory import FactorMemory
-from invbgc.linalg.system import KRYLOV_TOLERANCE, Counters
+from invbgc.linalg.system import KRYLOV_TOLERANCE, REFINE_ABOVE, Counters
 from invbgc.models.pco import PCOModel, PCOOptions
 from invbgc.observations import TRACERS, Observations
 from invbgc.verify import hessian_symmetry, taylor_test, tendency_residuals
@@ -260,7 +260,10 @@ def test_solves_leave_nothing_but_the_rounding_of_their_solutions(monkeypatch, n
     getattr(posterior, what)(x)
     assert {transposed for *_, transposed in solves} == {False, True} and len(solves) >= 10
     for matrix, rhs, solution, solve, transposed in solves:
-        rest = solve(residual(matrix, rhs, [solution]), transposed)
+        left = residual(matrix, rhs, [solution])
+        scale = abs(matrix).sum(axis=1).max() * np.abs(solution).max() + np.abs(rhs).max()
+        assert np.abs(left).max() < REFINE_ABOVE * scale  # else the second double would hide a poor first one
+        rest = solve(left, transposed)
         assert np.abs(residual(matrix, rhs, [solution, rest])).max() < 1e-11 * np.abs(rhs).max()
 
 
